@@ -1,0 +1,1 @@
+"""Records, ids, filters and pages: pure values, no input or output."""

@@ -1,0 +1,64 @@
+"""Ids: one rule for what equals what, and the time an id carries.
+
+A `UUID`, or text that is a canonical UUID (lower case, 8-4-4-4-12), is a `UUID` everywhere; an `int` becomes decimal
+text; any other text stays text. So an id that went through Parquet compares equal to the one that went in.
+"""
+
+from __future__ import annotations
+
+import re
+from uuid import UUID
+
+from uuid_utils.compat import uuid7
+
+from otel_audit.errors import InvalidRecordError
+from otel_audit.model.text import checked_text
+
+__all__ = ["MAX_ID_CHARS", "Id", "IdLike", "format_id", "id_time_ms", "new_record_id", "parse_id", "to_id"]
+
+Id = UUID | str
+IdLike = UUID | str | int
+MAX_ID_CHARS = 512
+
+_CANONICAL_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+
+
+def new_record_id() -> UUID:
+    """A fresh UUIDv7 (RFC 9562 §5.7), increasing within the process; a forked child draws its own."""
+    return uuid7()
+
+
+def format_id(value: Id) -> str:
+    """The text of an id, as it stands on the wire and in the archive."""
+    return str(value)
+
+
+def parse_id(text: str) -> Id:
+    """The id that a text stands for; the inverse of `format_id`. Any text is an id, so nothing is raised."""
+    return UUID(text) if len(text) == 36 and _CANONICAL_UUID.fullmatch(text) else text
+
+
+def to_id(value: IdLike, field: str) -> Id:
+    """Normalise what a caller gave as an id.
+
+    Raises:
+        InvalidRecordError: another type, empty, over 512 characters, or text that UTF-8 cannot hold.
+    """
+    if type(value) is UUID:
+        return value
+    if isinstance(value, UUID):
+        return UUID(int=value.int)  # a driver's subclass
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise InvalidRecordError(field, f"must be a UUID, str or int, not {type(value).__name__}")
+    if isinstance(value, int):
+        if not -(2**63) <= value < 2**64:
+            raise InvalidRecordError(field, "an integer id must fit in 64 bits")
+        return str(int(value))
+    return parse_id(checked_text(value, field, MAX_ID_CHARS))
+
+
+def id_time_ms(value: Id) -> int | None:
+    """Milliseconds since 1970 that a UUIDv7 carries (RFC 9562 §5.7), or None for an id without a time."""
+    if isinstance(value, UUID) and value.version == 7:
+        return value.int >> 80
+    return None
