@@ -1,0 +1,1 @@
+"""Files of the archive: their names and columns, how they are written, published, listed and checked."""

@@ -1,0 +1,135 @@
+"""What a file says about itself in its footer, written once and checked whenever a file is adopted."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from otel_audit.archive.names import parse_name
+from otel_audit.errors import ArchiveFaultError, NewerFormatError
+from otel_audit.model.record import from_us
+
+__all__ = [
+    "FOOTER_KEY",
+    "FORMAT_VERSION",
+    "Footer",
+    "footer_of",
+    "merge_duplicates",
+    "parse_footer",
+    "read_footer",
+    "utc_day",
+]
+
+FORMAT_VERSION = 1
+FOOTER_KEY = b"otel_audit"
+
+
+@dataclass(frozen=True, slots=True)
+class Footer:
+    """Facts about one file. Times are µs since 1970; the occurred ones are None in a quarantine file.
+
+    `duplicates`: repeats dropped while these rows were committed, per producer's stream ("" for none).
+    """
+
+    log: str
+    first: int
+    last: int
+    rows: int
+    recorded_min_us: int
+    recorded_max_us: int
+    occurred_min_us: int | None = None
+    occurred_max_us: int | None = None
+    duplicates: dict[str, int] = field(default_factory=dict)
+    format_version: int = FORMAT_VERSION
+    size_bytes: int = 0
+
+    def format(self) -> bytes:
+        """The footer's value, JSON."""
+        facts = asdict(self)
+        del facts["size_bytes"]
+        return json.dumps(facts, separators=(",", ":"), sort_keys=True).encode()
+
+
+def footer_of(log: str, table: pa.Table, duplicates: dict[str, int]) -> Footer:
+    """The footer for rows that are about to be written. Shape: a table of archive columns with at least one row."""
+    occurred: tuple[int | None, int | None] = (None, None)
+    if "occurred_at" in table.column_names:
+        occurred = _span(table["occurred_at"])
+    recorded = _span(table["recorded_at"])
+    index = table["log_index"]
+    return Footer(
+        log=log,
+        first=index[0].as_py(),
+        last=index[-1].as_py(),
+        rows=table.num_rows,
+        recorded_min_us=recorded[0],
+        recorded_max_us=recorded[1],
+        occurred_min_us=occurred[0],
+        occurred_max_us=occurred[1],
+        duplicates=duplicates,
+    )
+
+
+def _span(column: pa.ChunkedArray) -> tuple[int, int]:
+    ends = pc.min_max(column.cast(pa.int64()))
+    return ends["min"].as_py(), ends["max"].as_py()
+
+
+def merge_duplicates(footers: list[Footer]) -> dict[str, int]:
+    """The sum of several files' duplicates, per stream."""
+    total: dict[str, int] = {}
+    for footer in footers:
+        for stream, count in footer.duplicates.items():
+            total[stream] = total.get(stream, 0) + count
+    return total
+
+
+def parse_footer(metadata: pq.FileMetaData, path: Path) -> Footer:
+    """The footer in a file's Parquet metadata, checked against the file's name and row count.
+
+    Raises:
+        ArchiveFaultError: not written by otel-audit, or name, footer and rows disagree.
+        NewerFormatError: of a later format.
+    """
+    raw = (metadata.metadata or {}).get(FOOTER_KEY)
+    if raw is None:
+        raise ArchiveFaultError(f"{path}: a foreign Parquet file (no otel-audit footer)")
+    try:
+        facts: dict[str, Any] = json.loads(raw)
+        version = facts["format_version"]
+        if version > FORMAT_VERSION:
+            raise NewerFormatError(f"{path}: format {version}; this release reads up to {FORMAT_VERSION}")
+        footer = Footer(**{**facts, "size_bytes": path.stat().st_size})
+    except (ValueError, KeyError, TypeError) as error:
+        raise ArchiveFaultError(f"{path}: its otel-audit footer cannot be read: {error}") from None
+    except OSError as error:
+        raise ArchiveFaultError(f"{path}: {error.strerror}") from error
+    name = parse_name(path.name.removesuffix(".tmp"))
+    if name is None or (name.log, name.first, name.last) != (footer.log, footer.first, footer.last):
+        raise ArchiveFaultError(f"{path}: holds {footer.log} {footer.first}-{footer.last}, not what its name says")
+    if not footer.rows == metadata.num_rows == name.rows:
+        raise ArchiveFaultError(f"{path}: holds {metadata.num_rows} rows, its range has {name.rows}")
+    return footer
+
+
+def read_footer(path: Path) -> Footer:
+    """Open a file's Parquet footer. Raises ArchiveFaultError for a truncated, damaged or foreign file, and
+    FileNotFoundError for one that has gone (a reader lists again)."""
+    try:
+        with pq.ParquetFile(path) as file:
+            return parse_footer(file.metadata, path)
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ArchiveFaultError(f"{path}: not a whole Parquet file: {error}") from None
+
+
+def utc_day(us: int) -> str:
+    """The UTC date (`2026-11-24`) of µs since 1970."""
+    return from_us(us).date().isoformat()

@@ -1,0 +1,130 @@
+"""Which files hold the log at this instant, as a reader without any lock sees it.
+
+Hot is listed before the archive: a file that is sealed in between is then seen twice (and resolved), never missed.
+A hole means that a merge or seal moved files during the listing, so it is listed again; a hole that stays is a fault.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from otel_audit.archive.names import Coverage, FileName, Stage, parse_name, resolve
+from otel_audit.errors import ArchiveFaultError, NotADataFolderError, StorageError
+
+__all__ = ["ARCHIVE", "HOT", "LOG", "Listing", "LocatedFile", "date_folder", "list_log", "resolve_files", "scan_files"]
+
+HOT, ARCHIVE, LOG = "hot", "archive", "log"
+_TRIES = 8
+_PAUSE_S = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class LocatedFile:
+    """A file of the log and where it stands."""
+
+    name: FileName
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The files to read: maximal, by log and then in log order.
+
+    Attributes:
+        coverage: per log, what its names amount to.
+    """
+
+    files: tuple[LocatedFile, ...]
+    coverage: dict[str, Coverage]
+
+    @property
+    def log(self) -> str | None:
+        """The log's name when there is exactly one."""
+        return next(iter(self.coverage)) if len(self.coverage) == 1 else None
+
+    @property
+    def next_index(self) -> int:
+        """The index that follows the last row of the only log; 0 when there is none."""
+        return self.coverage[self.log].next_index if self.log is not None else 0
+
+    @property
+    def faults(self) -> list[str]:
+        """What is wrong, one sentence each."""
+        found = []
+        for log, coverage in self.coverage.items():
+            found += [f"log {log}: rows {first}-{last} are missing" for first, last in coverage.holes]
+            found += [
+                f"log {log}: {one.first}-{one.last} and {two.first}-{two.last} overlap"
+                for one, two in coverage.overlaps
+            ]
+        return found
+
+
+def date_folder(root: Path, day: str) -> Path:
+    """Where files sealed on a UTC day stand."""
+    return root / ARCHIVE / f"date={day}"
+
+
+def scan_files(root: Path) -> dict[FileName, Path]:
+    """Every published file by name: hot first, then the archive. Other files are passed over, never touched.
+
+    Raises:
+        NotADataFolderError: no such folder, or one that holds something else.
+        StorageError: it cannot be listed.
+    """
+    try:
+        entries = set(os.listdir(root))
+        if entries and not entries & {HOT, ARCHIVE, LOG} and any(not entry.startswith(".") for entry in entries):
+            raise NotADataFolderError(f"{root} holds no otel-audit log")
+        found: dict[FileName, Path] = {}
+        for entry in _entries(root / HOT):
+            name = parse_name(entry)
+            if name is not None and name.stage is not Stage.SEALED:
+                found[name] = root / HOT / entry
+        for day in _entries(root / ARCHIVE):
+            if day.startswith("date="):
+                for entry in _entries(root / ARCHIVE / day):
+                    name = parse_name(entry)
+                    if name is not None and name.stage is Stage.SEALED:
+                        found[name] = root / ARCHIVE / day / entry
+        return found
+    except (FileNotFoundError, NotADirectoryError):
+        raise NotADataFolderError(f"{root} is not a folder") from None
+    except OSError as error:
+        raise StorageError(f"cannot list {root}: {error.strerror}") from error
+
+
+def _entries(folder: Path) -> Iterator[str]:
+    try:
+        return iter(os.listdir(folder))
+    except FileNotFoundError:
+        return iter(())
+
+
+def resolve_files(found: dict[FileName, Path]) -> Listing:
+    """Apply the rules of `names.resolve` to every log among the files."""
+    by_log: dict[str, list[FileName]] = {}
+    for name in found:
+        by_log.setdefault(name.log, []).append(name)
+    coverage = {log: resolve(names) for log, names in sorted(by_log.items())}
+    return Listing(tuple(LocatedFile(name, found[name]) for part in coverage.values() for name in part.files), coverage)
+
+
+def list_log(root: Path) -> Listing:
+    """The files to read now. An empty folder has none.
+
+    Raises:
+        ArchiveFaultError: ranges missing or overlapping, also after listing again.
+        NotADataFolderError, StorageError: as `scan_files`.
+    """
+    for attempt in range(_TRIES):
+        listing = resolve_files(scan_files(root))
+        if all(part.faultless for part in listing.coverage.values()):
+            return listing
+        if attempt < _TRIES - 1:
+            time.sleep(_PAUSE_S * (attempt + 1))
+    raise ArchiveFaultError(f"{root}: " + "; ".join(listing.faults))

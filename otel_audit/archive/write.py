@@ -1,0 +1,93 @@
+"""Rows to Parquet bytes: quick and small-footed for hot files, compact and prunable for merged and sealed ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from otel_audit.archive.columns import Column
+from otel_audit.archive.footer import FOOTER_KEY, Footer
+from otel_audit.archive.names import Stage
+
+__all__ = ["ROW_GROUP_ROWS", "distinct_counts", "parquet_bytes", "regroup", "stream_parquet"]
+
+ROW_GROUP_ROWS = 34_816
+"""17 vectors of DuckDB's 2048. A Bloom filter of so many ids at 0.1 % fills 64 KiB, the power of two it is rounded up
+to; a few more rows would double it."""
+_PAGE_BYTES = 64 * 1024
+_LEVEL = {Stage.COMMITTED: 1, Stage.MERGED: 1, Stage.SEALED: 3}
+_FPP = 0.001
+_PLAIN = ("log_index", "record_id", "trace_id", "span_id", "metadata", "changes", "request")
+"""Columns whose values hardly repeat: a dictionary would be built only to be thrown away."""
+
+
+def parquet_bytes(table: pa.Table, footer: Footer, columns: tuple[Column, ...], stage: Stage) -> pa.Buffer:
+    """A whole Parquet file of rows in memory; arguments as for `stream_parquet`."""
+    if stage is Stage.COMMITTED:
+        return stream_parquet([table], footer, columns, stage, {})
+    groups = list(regroup([table]))
+    return stream_parquet(groups, footer, columns, stage, distinct_counts(groups, columns))
+
+
+def stream_parquet(
+    groups: Iterable[pa.Table],
+    footer: Footer,
+    columns: tuple[Column, ...],
+    stage: Stage,
+    distinct: Mapping[str, int],
+) -> pa.Buffer:
+    """A whole Parquet file, one row group in memory at a time (the compressed file itself is in memory).
+
+    Args:
+        groups: rows in log order, exactly `columns`; each table becomes a row group.
+        stage: committed files go without Bloom filters and page index; merged and sealed ones carry both in full.
+        distinct: per Bloom-filtered column, the most distinct values in one group (a filter's size follows from it).
+    """
+    names = [column.name for column in columns]
+    prunable = stage is not Stage.COMMITTED
+    sink = pa.BufferOutputStream()
+    with pq.ParquetWriter(
+        sink,
+        pa.schema([column.arrow for column in columns]),
+        compression="zstd",
+        compression_level=_LEVEL[stage],
+        use_dictionary=[name for name in names if name not in _PLAIN],
+        column_encoding={column.name: "DELTA_BYTE_ARRAY" for column in columns if column.delta}
+        | {"log_index": "DELTA_BINARY_PACKED"},
+        data_page_size=_PAGE_BYTES,
+        store_schema=False,
+        write_statistics=True,
+        write_page_index=prunable,
+        bloom_filter_options={name: {"ndv": count, "fpp": _FPP} for name, count in distinct.items()} or None,
+    ) as writer:
+        writer.add_key_value_metadata({FOOTER_KEY.decode(): footer.format().decode()})
+        for group in groups:
+            writer.write_table(group, row_group_size=max(1, group.num_rows))
+    return sink.getvalue()
+
+
+def distinct_counts(groups: Iterable[pa.Table], columns: tuple[Column, ...]) -> dict[str, int]:
+    """The most distinct values that one group has, per Bloom-filtered column."""
+    most = {column.name: 1 for column in columns if column.bloom}
+    for group in groups:
+        for name in most:
+            most[name] = max(most[name], pc.count_distinct(group[name]).as_py())
+    return most
+
+
+def regroup(tables: Iterable[pa.Table], rows: int = ROW_GROUP_ROWS) -> Iterator[pa.Table]:
+    """The same rows, cut into tables of `rows` rows (the last one may be smaller)."""
+    held: list[pa.Table] = []
+    count = 0
+    for table in tables:
+        held.append(table)
+        count += table.num_rows
+        while count >= rows:
+            whole = pa.concat_tables(held)
+            yield whole.slice(0, rows).combine_chunks()
+            held, count = [whole.slice(rows)], count - rows
+    if count:
+        yield pa.concat_tables(held).combine_chunks()

@@ -1,0 +1,189 @@
+"""A data folder: made, recognised, owned by one process, and carrying the log's fixed name."""
+
+from __future__ import annotations
+
+import base64
+import fcntl
+import json
+import os
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from otel_audit.archive.disk import TMP_SUFFIX, Disk
+from otel_audit.archive.footer import FORMAT_VERSION
+from otel_audit.archive.listing import ARCHIVE, HOT, LOG, scan_files
+from otel_audit.archive.names import is_log_name
+from otel_audit.errors import (
+    ArchiveFaultError,
+    FolderLockedError,
+    NewerFormatError,
+    NotADataFolderError,
+    StorageError,
+    UnwritableError,
+)
+
+__all__ = ["FolderLock", "Identity", "open_identity", "read_identity", "read_owner", "write_state"]
+
+_IDENTITY = "log.json"
+_LOCK = "lock"
+_LOCK_TRIES = 5
+_NETWORK = ("nfs", "cifs", "smb", "fuse.sshfs", "9p", "ceph", "glusterfs", "lustre", "afs", "fuse.s3fs", "fuse.gcsfuse")
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a log is called, for ever; `kind` is "activity" or "quarantine"."""
+
+    log: str
+    kind: str
+    created_at_ns: int
+    format_version: int = FORMAT_VERSION
+
+
+def open_identity(root: Path, kind: str, disk: Disk, clock: Callable[[], int]) -> Identity:
+    """The identity of the log in `root`; an empty or new folder becomes a log.
+
+    Raises:
+        NotADataFolderError: the folder holds something else.
+        NewerFormatError: written by a later release.
+        ArchiveFaultError: Parquet files of a log, but no identity.
+        UnwritableError: it cannot be created.
+    """
+    if not root.parent.is_dir():
+        try:
+            root.parent.mkdir(parents=True)
+        except OSError as error:
+            raise UnwritableError(f"cannot create the folder {root.parent}: {error.strerror}") from error
+    disk.make_folder(root)
+    if kind == "activity":
+        _refuse_network(root)
+    identity = read_identity(root)
+    if identity is not None:
+        if identity.kind != kind:
+            raise NotADataFolderError(f"{root} is a log of another kind ({identity.kind})")
+        for name in (HOT, ARCHIVE):
+            disk.make_folder(root / name)
+        return identity
+    if scan_files(root):
+        raise ArchiveFaultError(f"{root}: Parquet files of a log, but {LOG}/{_IDENTITY} is missing")
+    for name in (HOT, ARCHIVE, LOG):
+        disk.make_folder(root / name)
+    name = base64.b32encode(secrets.token_bytes(10)).decode().lower()
+    identity = Identity(name, kind, clock())
+    # A crash before the file has its name leaves an empty folder; the next start makes another identity.
+    write_state(
+        root / LOG / _IDENTITY,
+        {"format_version": 1, "log": name, "kind": kind, "created_at_ns": identity.created_at_ns},
+        disk,
+    )
+    return identity
+
+
+def read_identity(root: Path) -> Identity | None:
+    """The identity of the log in `root`, or None when it has none yet. Raises as `open_identity`."""
+    path = root / LOG / _IDENTITY
+    try:
+        facts = json.loads(path.read_bytes())
+        version = facts["format_version"]
+        if version > FORMAT_VERSION:
+            raise NewerFormatError(f"{root}: format {version}; this release knows up to {FORMAT_VERSION}")
+        identity = Identity(facts["log"], facts["kind"], facts["created_at_ns"], version)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StorageError(f"cannot read {path}: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise ArchiveFaultError(f"{path}: not an identity: {error}") from None
+    if not is_log_name(identity.log):
+        raise ArchiveFaultError(f"{path}: {identity.log!r} is not the name of a log")
+    return identity
+
+
+def write_state(path: Path, state: dict[str, Any], disk: Disk) -> None:
+    """Replace a small JSON file durably.
+
+    A crash at any step leaves the old state or the new one, and perhaps a `.tmp` that the next write removes.
+    """
+    tmp = path.with_name(path.name + TMP_SUFFIX)
+    disk.unlink(tmp)
+    disk.write_new(tmp, json.dumps(state, separators=(",", ":")).encode())
+    disk.replace(tmp, path)
+    disk.fsync_folder(path.parent)
+
+
+def _refuse_network(root: Path) -> None:
+    """A lock and an fsync mean too little on a network file system."""
+    try:
+        mounts = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return  # not Linux; the lock still guards against a second process on this machine
+    target = str(root.resolve())
+    best, kind = "", ""
+    for line in mounts:
+        _, point, fstype, *_ = line.split(" ")
+        point = point.replace("\\040", " ")
+        inside = target == point or target.startswith(point.rstrip("/") + "/")
+        if inside and len(point) >= len(best):
+            best, kind = point, fstype
+    if kind.startswith(_NETWORK):
+        raise StorageError(f"{root} is on a network file system ({kind}); use a local disk")
+
+
+class FolderLock:
+    """Ownership of a data folder: an advisory lock, which the kernel lets go of however the process ends."""
+
+    def __init__(self, root: Path) -> None:
+        """Raises FolderLockedError naming the owner, or UnwritableError."""
+        path = root / LOG / _LOCK
+        try:
+            self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        except OSError as error:
+            raise UnwritableError(f"cannot open {path}: {error.strerror}") from error
+        for attempt in range(_LOCK_TRIES):
+            try:
+                fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError:
+                # `read_owner` holds the lock for an instant; an owner holds it for good.
+                if attempt < _LOCK_TRIES - 1:
+                    time.sleep(0.05)
+        else:
+            os.close(self._handle)
+            owner = read_owner(root) or {}
+            raise FolderLockedError(f"{root} is owned by process {owner.get('pid', 'unknown')}")
+        self.announce(None)
+
+    def announce(self, url: str | None) -> None:
+        """Write down who owns the folder and where it can be reached."""
+        content = json.dumps({"pid": os.getpid(), "url": url}).encode()
+        os.ftruncate(self._handle, 0)
+        os.pwrite(self._handle, content, 0)
+
+    def release(self) -> None:
+        """Let go."""
+        os.ftruncate(self._handle, 0)
+        os.close(self._handle)
+
+
+def read_owner(root: Path) -> dict[str, Any] | None:
+    """`{"pid", "url"}` of the process that owns the folder now, or None."""
+    try:
+        handle = os.open(root / LOG / _LOCK, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        try:
+            owner = json.loads(os.pread(handle, 4096, 0))
+            return owner if isinstance(owner, dict) else {}
+        except ValueError:
+            return {}
+    else:
+        return None
+    finally:
+        os.close(handle)

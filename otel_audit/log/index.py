@@ -1,0 +1,225 @@
+"""Which ids the log holds, with a digest of each one's content: what makes the archive exactly once.
+
+Recent ids stand in a dict; older ones in sorted runs beside the log. Ids that carry their time (UUIDv7) leave the index
+after a window; for an id from before the horizon the caller looks in the files. Ids without a time stay for good. So an
+id that the index does not know is never taken for new merely because it is old.
+
+Everything here can be rebuilt from the log, so nothing here is fsynced before an answer.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from enum import IntEnum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from otel_audit.archive.disk import Disk
+from otel_audit.errors import StorageError
+from otel_audit.log.folder import write_state
+from otel_audit.log.runs import Digests, Ids, Run, format_run, load_run, make_run
+
+__all__ = ["IdIndex", "Verdict"]
+
+_MANIFEST = "manifest.json"
+_FAN_IN = 8
+
+
+class Verdict(IntEnum):
+    """What the index says of one id."""
+
+    NEW = 0
+    DUPLICATE = 1
+    CONFLICT = 2
+    ASK_FILES = 3
+    """Older than the horizon: only the files know."""
+
+
+class IdIndex:
+    """Used by the committing thread; `spill` prepares and writes runs from the maintaining one.
+
+    `covered`: the runs hold every id of rows below this log index (timed ones down to the horizon).
+    `upto`: dict and runs together do so below this one.
+    """
+
+    def __init__(self, folder: Path, disk: Disk, clock: Callable[[], int], window_s: float, run_rows: int) -> None:
+        self.folder = folder
+        self.disk = disk
+        self.clock = clock
+        self.window_ms = int(window_s * 1000)
+        self.run_rows = run_rows
+        self.covered = 0
+        self.upto = 0
+        self.horizon_ms = 0
+        self._recent: dict[bytes, int] = {}
+        self._spilling: dict[bytes, int] = {}
+        self._spilling_upto = 0
+        self._runs: dict[str, dict[str, Run]] = {"timed": {}, "kept": {}}
+        self._serial = 0
+
+    # --- asking and adding ---
+
+    def look_up(self, ids: list[bytes], digests: list[int]) -> npt.NDArray[np.int8]:
+        """A Verdict per id. Repeats within the list are the caller's to find (`add` comes after the commit)."""
+        verdicts = np.zeros(len(ids), dtype=np.int8)
+        unknown = []
+        recent, spilling = self._recent, self._spilling
+        for at, id_ in enumerate(ids):
+            known = recent.get(id_)
+            if known is None:
+                known = spilling.get(id_)
+            if known is None:
+                unknown.append(at)
+            else:
+                verdicts[at] = Verdict.DUPLICATE if known == digests[at] else Verdict.CONFLICT
+        if unknown:
+            self._look_in_runs(ids, digests, np.array(unknown), verdicts)
+        return verdicts
+
+    def _look_in_runs(
+        self, ids: list[bytes], digests: list[int], places: npt.NDArray[np.int64], verdicts: npt.NDArray[np.int8]
+    ) -> None:
+        wanted: Ids = np.array([ids[at] for at in places], dtype="S16")
+        wanted_digests = np.array([digests[at] for at in places], dtype=np.uint64)
+        timed = _is_timed(wanted)
+        for kind, of_kind in (("timed", timed), ("kept", ~timed)):
+            for run in tuple(self._runs[kind].values()):
+                left = np.flatnonzero(of_kind & (verdicts[places] == Verdict.NEW))
+                if not len(left):
+                    break
+                found = run.find(wanted[left])
+                hit = found >= 0
+                same = run.digests[found[hit]] == wanted_digests[left[hit]]
+                verdicts[places[left[hit]]] = np.where(same, Verdict.DUPLICATE, Verdict.CONFLICT)
+        if self.horizon_ms:
+            old = timed & (verdicts[places] == Verdict.NEW) & (_time_ms(wanted) < self.horizon_ms)
+            verdicts[places[old]] = Verdict.ASK_FILES
+
+    def add(self, ids: list[bytes], digests: list[int], upto: int) -> None:
+        """Take in the ids of committed rows; `upto` is the log index after the last of them."""
+        self._recent.update(zip(ids, digests, strict=True))
+        self.upto = upto
+
+    # --- runs ---
+
+    @property
+    def spill_due(self) -> bool:
+        """Whether enough ids wait in memory for a run."""
+        return len(self._recent) >= self.run_rows and not self._spilling
+
+    def begin_spill(self) -> None:
+        """Set the ids in memory aside for a run; they are still found. The committing thread calls it."""
+        self._spilling, self._recent = self._recent, {}
+        self._spilling_upto = self.upto
+
+    def spill(self) -> None:
+        """Write what was set aside as runs, merge runs that have become many, let expired ones go.
+
+        A crash at any step leaves the old manifest, which is complete for what it covers, or the new one.
+
+        Raises:
+            UnwritableError: the ids stay in memory and the next call tries again.
+        """
+        if not self._spilling:
+            return
+        self.disk.make_folder(self.folder)
+        ids: Ids = np.array(list(self._spilling), dtype="S16")
+        digests = np.fromiter(self._spilling.values(), dtype=np.uint64, count=len(ids))
+        order = np.argsort(ids, kind="stable")
+        ids, digests = ids[order], digests[order]
+        timed = _is_timed(ids)
+        runs = {kind: dict(of_kind) for kind, of_kind in self._runs.items()}
+        for kind, chosen in (("timed", timed), ("kept", ~timed)):
+            if chosen.any():
+                self._write(runs[kind], kind, ids[chosen], digests[chosen])
+            while (group := _mergeable(runs[kind])) is not None:
+                merged = [runs[kind].pop(name) for name in group]
+                together = np.concatenate([run.ids for run in merged])
+                order = np.argsort(together, kind="stable")
+                self._write(runs[kind], kind, together[order], np.concatenate([run.digests for run in merged])[order])
+        horizon = self._expire(runs["timed"])
+        manifest = {"covered": self._spilling_upto, "horizon_ms": horizon} | {
+            kind: list(of_kind) for kind, of_kind in runs.items()
+        }
+        write_state(self.folder / _MANIFEST, manifest, self.disk)
+        self._runs, self.covered, self.horizon_ms = runs, self._spilling_upto, horizon
+        self._spilling = {}
+        self._remove_unlisted()
+
+    def _write(self, runs: dict[str, Run], kind: str, ids: Ids, digests: Digests) -> None:
+        self._serial += 1
+        name = f"{self.clock():020d}-{self._serial}.{kind}.run"
+        path = self.folder / name
+        self.disk.write_new(path, format_run(make_run(ids, digests)))
+        runs[name] = load_run(path)
+
+    def _expire(self, timed: dict[str, Run]) -> int:
+        """Drop timed runs that lie wholly before the window; whoever asks for such an id must ask the files."""
+        edge = self.clock() // 1_000_000 - self.window_ms
+        horizon = self.horizon_ms
+        for name, run in tuple(timed.items()):
+            newest = int(_time_ms(run.ids[-1:])[0])
+            if newest < edge:
+                del timed[name]
+                horizon = max(horizon, newest + 1)
+        return horizon
+
+    def _remove_unlisted(self) -> None:
+        listed = {name for of_kind in self._runs.values() for name in of_kind}
+        for path in self.folder.glob("*.run"):
+            if path.name not in listed:
+                self.disk.unlink(path)
+
+    # --- start ---
+
+    def load(self, next_index: int) -> None:
+        """Read the runs that the manifest lists; with anything wrong, begin from nothing (`rebuild` fills in)."""
+        with suppress(FileNotFoundError):
+            try:
+                manifest: dict[str, Any] = json.loads((self.folder / _MANIFEST).read_bytes())
+                runs = {
+                    kind: {name: load_run(self.folder / name) for name in manifest[kind]} for kind in ("timed", "kept")
+                }
+                covered, horizon = int(manifest["covered"]), int(manifest["horizon_ms"])
+                if 0 <= covered <= next_index:
+                    self._runs, self.covered, self.horizon_ms = runs, covered, horizon
+            except (StorageError, ValueError, KeyError, TypeError, OSError):
+                self._runs, self.covered, self.horizon_ms = {"timed": {}, "kept": {}}, 0, 0
+        self.upto = self.covered
+
+    def rebuild(self, pieces: Iterator[tuple[list[bytes], list[int], int]]) -> None:
+        """Take in the rows after `upto`: (ids, digests, log index after the last) in log order.
+
+        Raises:
+            UnwritableError: a run could not be written.
+        """
+        for ids, digests, upto in pieces:
+            self.add(ids, digests, upto)
+            if self.spill_due:
+                self.begin_spill()
+                self.spill()
+
+
+def _is_timed(ids: Ids) -> npt.NDArray[np.bool_]:
+    """Whether an id is a UUIDv7. The hash of a text id has its version digit cleared, so it never looks like one."""
+    octets = np.ascontiguousarray(ids).view(np.uint8).reshape(-1, 16)
+    return np.asarray((octets[:, 6] >> 4 == 7) & (octets[:, 8] >> 6 == 2))
+
+
+def _time_ms(ids: Ids) -> npt.NDArray[np.int64]:
+    high = np.ascontiguousarray(ids).view(">u8").reshape(-1, 2)[:, 0]
+    return np.asarray((high >> np.uint64(16)).astype(np.int64))
+
+
+def _mergeable(runs: dict[str, Run]) -> list[str] | None:
+    """The oldest runs of the most crowded size class, once there are enough of them."""
+    classes: dict[int, list[str]] = {}
+    for name, run in runs.items():
+        classes.setdefault((len(run).bit_length() - 1) // 3, []).append(name)
+    crowded = max(classes.values(), key=len, default=[])
+    return crowded[:_FAN_IN] if len(crowded) >= _FAN_IN else None

@@ -1,0 +1,126 @@
+"""Start and restart: find what the disk holds, adopt what is whole, refuse what contradicts itself.
+
+It runs at every start and after every publish whose outcome is unknown; there is no other repair. It publishes through
+the same code as a commit. Nothing is deleted but incomplete temporary files, and complete ones whose rows stand
+elsewhere or were never acknowledged.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from otel_audit.archive.disk import TMP_SUFFIX
+from otel_audit.archive.footer import read_footer
+from otel_audit.archive.listing import ARCHIVE, HOT, LOG, scan_files
+from otel_audit.archive.names import FileName, Stage, parse_name, resolve
+from otel_audit.errors import ArchiveFaultError
+from otel_audit.log.compact import prove
+from otel_audit.log.folder import write_state
+from otel_audit.log.store import Known, Store
+
+__all__ = ["recover", "write_floor"]
+
+_FLOOR = "floor.json"
+
+
+def recover(store: Store) -> None:
+    """Settle a store.
+
+    Raises:
+        ArchiveFaultError: a hole, an overlap, a foreign log, a damaged file, rows gone from the end. Nothing was
+            changed, and the store stays unsettled.
+        UnwritableError: the disk refuses; try again later.
+    """
+    store.settled = False
+    found = _adopt(store)
+    for folder, tmp in _temporaries(store.root):
+        _settle_temporary(store, found, folder, tmp)
+    with store.lock:
+        store.files = found
+    coverage = resolve(found)
+    for name in coverage.files:
+        hidden = tuple(other for other in coverage.hidden if name.covers(other))
+        inputs = resolve(hidden, start=name.first).files
+        whole = inputs and (inputs[0].first, inputs[-1].last) == (name.first, name.last)
+        if whole and resolve(inputs, start=name.first).faultless:
+            # A crash between publishing an output and removing its inputs: prove it again before they may go.
+            prove(store, name, inputs)
+    store.next_index = coverage.next_index
+    store.settled = True
+
+
+def _adopt(store: Store) -> dict[FileName, Known]:
+    """Every published file, read, checked against its name and fsynced: this process vouches for it from now on."""
+    found = scan_files(store.root)
+    strangers = sorted({name.log for name in found if name.log != store.log})
+    if strangers:
+        raise ArchiveFaultError(f"{store.root}: files of another log ({', '.join(strangers)})")
+    coverage = resolve(found)
+    problems = [f"rows {first}-{last} are missing" for first, last in coverage.holes]
+    problems += [f"{found[one].name} and {found[two].name} overlap" for one, two in coverage.overlaps]
+    floor = _read_floor(store.root)
+    temporaries = [parse_name(tmp.name.removesuffix(TMP_SUFFIX)) for _, tmp in _temporaries(store.root)]
+    if coverage.next_index < floor and not any(tmp and tmp.first == coverage.next_index for tmp in temporaries):
+        problems.append(f"rows {coverage.next_index}-{floor - 1} are missing")
+    if problems:
+        raise ArchiveFaultError(f"{store.root}: " + "; ".join(problems))
+    known = {}
+    for name, path in found.items():
+        known[name] = Known(path, read_footer(path))
+        if name.stage is not Stage.SEALED:
+            store.disk.fsync_file(path)
+    for part in (HOT, ARCHIVE, LOG):
+        store.disk.fsync_folder(store.root / part)
+    for folder in {path.parent for name, path in found.items() if name.stage is Stage.SEALED}:
+        store.disk.fsync_folder(folder)
+    return known
+
+
+def _temporaries(root: Path) -> list[tuple[Path, Path]]:
+    """(folder, path) of every temporary file of ours, in log order."""
+    folders = [root / HOT, *sorted((root / ARCHIVE).glob("date=*"))]
+    found = [(folder, path) for folder in folders for path in folder.glob(f"*.parquet{TMP_SUFFIX}")]
+    named = [(parse_name(path.name.removesuffix(TMP_SUFFIX)), folder, path) for folder, path in found]
+    return [(folder, path) for name, folder, path in sorted(named, key=lambda n: str(n[2].name)) if name is not None]
+
+
+def _settle_temporary(store: Store, found: dict[FileName, Known], folder: Path, tmp: Path) -> None:
+    name = parse_name(tmp.name.removesuffix(TMP_SUFFIX))
+    assert name is not None
+    final = tmp.with_name(tmp.name.removesuffix(TMP_SUFFIX))
+    try:
+        footer = read_footer(tmp)
+    except ArchiveFaultError:
+        # The write did not finish, so nobody was answered for these rows.
+        store.disk.unlink(tmp)
+        return
+    before = resolve(found)
+    expected = name.first == before.next_index if name.stage is Stage.COMMITTED else True
+    after = resolve([*found, name])
+    if name in found or not after.faultless or not expected or name in after.hidden:
+        # Published already, or abandoned by a commit that failed and was followed by another: the published rows win.
+        store.disk.unlink(tmp)
+        store.disk.fsync_folder(folder)
+        return
+    # Complete, and its entry may have been made durable: its range was promised to these rows and is never given away.
+    store.disk.fsync_file(tmp)
+    store.disk.fsync_folder(folder)
+    store.disk.publish(tmp, final)
+    store.disk.fsync_folder(folder)
+    found[name] = Known(final, footer)
+
+
+def _read_floor(root: Path) -> int:
+    """The lowest index that may come next. Without it, files lost from the end would go unnoticed."""
+    try:
+        return int(json.loads((root / LOG / _FLOOR).read_bytes())["next_index"])
+    except FileNotFoundError:
+        return 0
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ArchiveFaultError(f"{root / LOG / _FLOOR} cannot be read: {error}") from None
+
+
+def write_floor(store: Store) -> None:
+    """Note how far the log has come. A crash before it leaves an older, lower floor: safe, only less watchful."""
+    write_state(store.root / LOG / _FLOOR, {"next_index": store.next_index}, store.disk)

@@ -1,0 +1,167 @@
+"""One log's files: the commit that makes rows durable, and what is known about every file.
+
+A log engine has two of these, for activities and for the quarantine. The committed Parquet file is the write-ahead log;
+there is no second format.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from otel_audit.archive.columns import Column, parquet_schema
+from otel_audit.archive.disk import TMP_SUFFIX, Disk
+from otel_audit.archive.footer import Footer, footer_of
+from otel_audit.archive.listing import HOT, date_folder
+from otel_audit.archive.names import Coverage, FileName, Stage, format_name, resolve
+from otel_audit.archive.write import parquet_bytes
+from otel_audit.errors import UnwritableError
+
+__all__ = ["Store"]
+
+_CACHED_BYTES = 128 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A published file: where it stands, and its footer."""
+
+    path: Path
+    footer: Footer
+
+
+class Store:
+    """The files of one log.
+
+    One thread commits and one maintains; `files` changes only under `lock`. `settled` is False from a failed publish
+    until recovery has listed the disk again: nothing is accepted in between, because what the disk holds is unknown.
+    """
+
+    def __init__(self, root: Path, log: str, columns: tuple[Column, ...], disk: Disk, clock: Callable[[], int]) -> None:
+        self.root = root
+        self.log = log
+        self.columns = columns
+        self.schema = parquet_schema(columns)
+        self.disk = disk
+        self.clock = clock
+        self.lock = threading.Lock()
+        self.files: dict[FileName, Known] = {}
+        self.next_index = 0
+        self.settled = False
+        self._recent: OrderedDict[FileName, pa.Table] = OrderedDict()
+        self._recent_bytes = 0
+
+    def coverage(self) -> Coverage:
+        """What the published files amount to."""
+        with self.lock:
+            return resolve(self.files)
+
+    def known(self, names: tuple[FileName, ...]) -> list[Known]:
+        """Paths and footers of published files."""
+        with self.lock:
+            return [self.files[name] for name in names]
+
+    def commit(self, table: pa.Table, duplicates: dict[str, int]) -> tuple[int, int]:
+        """Make rows durable and readable.
+
+        Args:
+            table: at least one row; every column but `log_index` and `recorded_at`.
+            duplicates: repeats dropped in this window, per producer's stream.
+
+        Returns:
+            The first and last log index. When this returns, the rows survive kill and power loss.
+
+        Raises:
+            UnwritableError: nothing was promised. `settled` tells whether the next commit may follow at once.
+        """
+        first = self.next_index
+        rows = self._numbered(table, first)
+        footer = footer_of(self.log, rows, duplicates)
+        name = FileName(self.log, first, footer.last, Stage.COMMITTED)
+        self.publish(name, self.root / HOT, parquet_bytes(rows, footer, self.columns, Stage.COMMITTED), footer)
+        self.next_index = footer.last + 1
+        self._remember(name, rows)
+        return first, footer.last
+
+    def _numbered(self, table: pa.Table, first: int) -> pa.Table:
+        count = table.num_rows
+        recorded_us = pa.scalar(self.clock() // 1000, pa.int64())
+        numbered = table.append_column("log_index", pa.array(range(first, first + count), pa.int64()))
+        numbered = numbered.append_column(
+            "recorded_at", pa.repeat(recorded_us, count).cast(pa.timestamp("us", tz="UTC"))
+        )
+        return numbered.select(self.schema.names).cast(self.schema)
+
+    def publish(self, name: FileName, folder: Path, content: pa.Buffer, footer: Footer) -> Path:
+        """Write a file, make it durable, and only then let readers see it.
+
+        Raises:
+            UnwritableError: as `commit`.
+        """
+        final = folder / format_name(name)
+        tmp = final.with_name(final.name + TMP_SUFFIX)
+        try:
+            # A crash here leaves an incomplete .tmp; nobody was answered, and recovery removes it.
+            self.disk.write_new(tmp, memoryview(content))
+            # Readers act on a file as soon as it has its name, so a power loss must not be able to take it back: the
+            # entry is made durable first. A crash from here on leaves a complete .tmp, which recovery publishes.
+            self.disk.fsync_folder(folder)
+        except UnwritableError:
+            self._abandon(tmp)
+            raise
+        try:
+            self.disk.publish(tmp, final)
+            # A crash here leaves the file under one name or both; recovery finds it, fsyncs and keeps it.
+            self.disk.fsync_folder(folder)
+        except UnwritableError:
+            self.settled = False
+            raise
+        with self.lock:
+            self.files[name] = Known(final, footer)
+        return final
+
+    def _abandon(self, tmp: Path) -> None:
+        """Nothing was published. If even the removal fails, the next commit must not guess what is left."""
+        try:
+            self.disk.unlink(tmp)
+        except UnwritableError:
+            self.settled = False
+
+    def remove(self, name: FileName) -> None:
+        """Unlink a file that another one hides. A crash before the folder's fsync may bring it back, still hidden."""
+        known = self.files[name]
+        self.disk.unlink(known.path)
+        with self.lock:
+            del self.files[name]
+        self._forget(name)
+
+    def sealed_folder(self, day: str) -> Path:
+        """The folder for files sealed on a UTC day, made durable before any file is put in it."""
+        folder = date_folder(self.root, day)
+        self.disk.make_folder(folder)
+        return folder
+
+    # --- tables of recent commits, so that a merge need not read back what was just written ---
+
+    def _remember(self, name: FileName, table: pa.Table) -> None:
+        with self.lock:
+            self._recent[name] = table
+            self._recent_bytes += table.nbytes
+            while self._recent_bytes > _CACHED_BYTES:
+                _, dropped = self._recent.popitem(last=False)
+                self._recent_bytes -= dropped.nbytes
+
+    def _forget(self, name: FileName) -> None:
+        with self.lock:
+            table = self._recent.pop(name, None)
+            self._recent_bytes -= table.nbytes if table is not None else 0
+
+    def recent(self, name: FileName) -> pa.Table | None:
+        """The rows of a recent commit, if still in memory."""
+        with self.lock:
+            return self._recent.get(name)

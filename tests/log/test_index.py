@@ -1,0 +1,104 @@
+"""The index of ids: exact over memory, runs, restarts, and past its window."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from uuid_utils.compat import uuid4, uuid7
+
+from otel_audit.archive.disk import Disk
+from otel_audit.errors import StorageError
+from otel_audit.log.index import IdIndex, Verdict
+from otel_audit.log.runs import format_run, ids_of, load_run, make_run
+
+
+def index_in(folder: Path, window_s: float = 7 * 86400.0, run_rows: int = 100) -> IdIndex:
+    return IdIndex(folder / "ids", Disk(), time.time_ns, window_s, run_rows)
+
+
+def fill(index: IdIndex, ids: list[bytes], digests: list[int]) -> None:
+    for at in range(0, len(ids), 50):
+        index.add(ids[at : at + 50], digests[at : at + 50], index.upto + len(ids[at : at + 50]))
+        if index.spill_due:
+            index.begin_spill()
+            index.spill()
+
+
+@pytest.mark.parametrize("make", [uuid4, uuid7], ids=["v4", "v7"])
+def test_known_ids_are_duplicates_or_conflicts_and_others_new(tmp_path: Path, make: type) -> None:
+    index = index_in(tmp_path)
+    ids = [make().bytes for _ in range(2_000)]
+    digests = list(range(2_000))
+    fill(index, ids, digests)
+    assert set(index.look_up(ids, digests).tolist()) == {Verdict.DUPLICATE}
+    assert set(index.look_up(ids, [digest + 1 for digest in digests]).tolist()) == {Verdict.CONFLICT}
+    assert set(index.look_up([make().bytes for _ in range(500)], [0] * 500).tolist()) == {Verdict.NEW}
+
+
+def test_a_restart_reads_the_runs_and_rebuilds_the_rest(tmp_path: Path) -> None:
+    index = index_in(tmp_path)
+    ids = [uuid4().bytes for _ in range(1_030)]
+    fill(index, ids, [7] * 1_030)
+    again = index_in(tmp_path)
+    again.load(1_030)
+    assert again.covered == again.upto == 1_000
+    again.rebuild(iter([(ids[1_000:], [7] * 30, 1_030)]))
+    assert set(again.look_up(ids, [7] * 1_030).tolist()) == {Verdict.DUPLICATE}
+
+
+def test_ids_that_end_in_zero_bytes_are_not_confused(tmp_path: Path) -> None:
+    index = index_in(tmp_path, run_rows=50)
+    ids = [uuid.UUID(int=(at << 64)).bytes for at in range(1, 101)]
+    fill(index, ids, list(range(100)))
+    assert set(index.look_up(ids, list(range(100))).tolist()) == {Verdict.DUPLICATE}
+    assert index.look_up([uuid.UUID(int=(101 << 64)).bytes], [0]).tolist() == [Verdict.NEW]
+
+
+def test_timed_ids_leave_after_the_window_and_are_never_assumed_new(tmp_path: Path) -> None:
+    index = index_in(tmp_path, window_s=0.0)
+    old = [uuid7().bytes for _ in range(200)]
+    kept = [uuid4().bytes for _ in range(200)]
+    fill(index, old, [1] * 200)
+    fill(index, kept, [2] * 200)
+    time.sleep(0.002)
+    fill(index, [uuid7().bytes for _ in range(200)], [3] * 200)
+    assert set(index.look_up(old[:100], [1] * 100).tolist()) == {Verdict.ASK_FILES}
+    assert set(index.look_up(kept, [2] * 200).tolist()) == {Verdict.DUPLICATE}
+
+
+def test_a_damaged_run_makes_the_index_begin_from_nothing(tmp_path: Path) -> None:
+    index = index_in(tmp_path)
+    fill(index, [uuid4().bytes for _ in range(100)], [1] * 100)
+    run = next((tmp_path / "ids").glob("*.run"))
+    content = bytearray(run.read_bytes())
+    content[-1] ^= 1
+    run.unlink()
+    run.write_bytes(content)
+    again = index_in(tmp_path)
+    again.load(100)
+    assert again.upto == 0
+
+
+@given(st.sets(st.binary(min_size=16, max_size=16), min_size=1, max_size=60))
+def test_a_run_file_gives_back_the_run(tmp_path_factory: pytest.TempPathFactory, ids: set[bytes]) -> None:
+    path = tmp_path_factory.mktemp("run") / "r"
+    ordered = ids_of(b"".join(sorted(ids)))
+    run = make_run(ordered, np.arange(len(ids), dtype=np.uint64))
+    path.write_bytes(format_run(run))
+    loaded = load_run(path)
+    assert loaded.find(ordered).tolist() == list(range(len(ids)))
+    assert format_run(loaded) == format_run(run)
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_as_a_run_raise_only_our_error(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    path = tmp_path_factory.mktemp("run") / "r"
+    path.write_bytes(content)
+    with pytest.raises(StorageError):
+        load_run(path)
