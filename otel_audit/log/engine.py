@@ -1,0 +1,329 @@
+"""The log engine: requests in, durable and exactly-once rows out. It knows nothing of networks.
+
+Requests that arrive while a commit runs are committed together next (group commit). One thread commits; a second one
+merges, seals, removes what is hidden and moves ids to disk. Both go through `Store`, and `settle` is the only repair.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import structlog
+
+from otel_audit.archive.columns import COLUMNS, QUARANTINE_COLUMNS
+from otel_audit.archive.disk import Disk
+from otel_audit.config import Settings, load_settings
+from otel_audit.errors import (
+    ArchiveFaultError,
+    ClosedError,
+    InvalidRecordError,
+    OtelAuditError,
+    StorageError,
+    UnwritableError,
+)
+from otel_audit.log.folder import FolderLock, open_identity
+from otel_audit.log.index import IdIndex
+from otel_audit.log.lookup import FileLookup, rows_from
+from otel_audit.log.maintenance import Maintenance
+from otel_audit.log.quarantine import FOLDER, HELD, decision_rows, held_records, quarantine_key
+from otel_audit.log.recover import recover, write_floor
+from otel_audit.log.stats import Counters, LogStats
+from otel_audit.log.store import Store
+from otel_audit.log.writer import Committed, Writer
+from otel_audit.otlp.content import keys_and_digests
+from otel_audit.otlp.decode import Decoded, decode_logs
+
+__all__ = ["ActivityLog", "Committed"]
+
+_MAX_WINDOW_ROWS = 262_144
+_RETRY_S = 1.0
+_log = structlog.get_logger("otel_audit.log")
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    decoded: Decoded
+    future: Future[Committed]
+
+
+class ActivityLog:
+    """An open data folder. Open it with `ActivityLog.open`; safe to share between threads; a context manager."""
+
+    def __init__(self, root: Path, settings: Settings, clock: Callable[[], int], disk: Disk) -> None:
+        self._root = root
+        identity = open_identity(root, "activity", disk, clock)
+        self._lock = FolderLock(root)
+        try:
+            held = open_identity(root / FOLDER, "quarantine", disk, clock)
+            self.name = identity.log
+            self._clock = clock
+            self._activity = Store(root, identity.log, COLUMNS, disk, clock)
+            self._quarantine = Store(root / FOLDER, held.log, QUARANTINE_COLUMNS, disk, clock)
+            window = settings.dedupe_window_s, settings.index_run_rows
+            self._index = IdIndex(root / "log" / "ids", disk, clock, *window)
+            self._held_index = IdIndex(root / FOLDER / "log" / "ids", disk, clock, *window)
+            self._lookup = FileLookup(self._activity, keys_and_digests)
+            self._counters = Counters()
+            self._fault: OtelAuditError | None = None
+            self._tasks = threading.RLock()
+            """Held by whoever changes files other than by a commit: maintenance, seal, recovery."""
+            self._writer = Writer(
+                self._activity, self._quarantine, self._index, self._held_index, self._lookup, settings, self._counters
+            )
+            self._maintenance = Maintenance(
+                (self._activity, self._quarantine), (self._index, self._held_index), settings, clock, self._counters
+            )
+            self._settle()
+            for index, store in ((self._index, self._activity), (self._held_index, self._quarantine)):
+                index.load(store.next_index)
+            self._catch_up()
+        except BaseException:
+            self._lock.release()
+            raise
+        self._pending: deque[_Pending] = deque()
+        self._wake = threading.Condition()
+        self._closing = False
+        self._threads = [
+            threading.Thread(target=self._commit_loop, name="otel-audit-commit", daemon=True),
+            threading.Thread(target=self._maintain_loop, name="otel-audit-maintain", daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    @classmethod
+    def open(
+        cls,
+        data_dir: Path | str,
+        settings: Settings | None = None,
+        clock: Callable[[], int] = time.time_ns,
+        disk: Disk | None = None,
+    ) -> Self:
+        """Own a data folder and bring it to order.
+
+        Args:
+            clock: nanoseconds since 1970.
+
+        Raises:
+            FolderLockedError, NotADataFolderError, NewerFormatError, ArchiveFaultError, UnwritableError: nothing was
+                changed.
+        """
+        return cls(Path(data_dir), settings or load_settings(), clock, disk or Disk())
+
+    # --- what a server asks ---
+
+    def submit(self, decoded: Decoded) -> Future[Committed]:
+        """Hand over one decoded request.
+
+        Returns:
+            A future that is done when every activity of the request is durable in the log, was durable before, or is
+            held in quarantine. It fails with UnwritableError or OverloadedError (retryable: send the request again,
+            repeats are harmless), with ArchiveFaultError when the folder contradicts itself, or ClosedError.
+        """
+        future: Future[Committed] = Future()
+        with self._wake:
+            if self._closing:
+                future.set_exception(ClosedError("the log is closed"))
+            else:
+                self._pending.append(_Pending(decoded, future))
+                self._wake.notify_all()
+        return future
+
+    @property
+    def ready(self) -> bool:
+        """Whether a request handed over now would be taken."""
+        return not self.not_ready_reason
+
+    @property
+    def not_ready_reason(self) -> str:
+        """Why it would not, or ""."""
+        if self._closing:
+            return "the log is closing"
+        if self._fault is not None:
+            return str(self._fault)
+        if not (self._activity.settled and self._quarantine.settled):
+            return "a write failed at an unknown point; the folder is being read again"
+        return ""
+
+    def announce(self, url: str) -> None:
+        """Write into the lock file where the owner of the folder can be reached."""
+        self._lock.announce(url)
+
+    def stats(self) -> LogStats:
+        """Counts since the log was opened, and what is on disk now."""
+        return self._counters.stats(self._activity, self._quarantine)
+
+    # --- what an operator asks ---
+
+    def seal(self) -> int:
+        """Seal everything committed before the call; how many files that made.
+
+        Raises:
+            UnwritableError, ArchiveFaultError: the hot files are still there.
+        """
+        with self._tasks:
+            return self._maintenance.seal_everything()
+
+    def release(self, digest: str) -> Committed:
+        """Try a held record again; when it is a valid activity now, it is committed and no longer held.
+
+        Raises:
+            RecordNotFoundError: no such record is held.
+            InvalidRecordError: it is still not valid; it stays held.
+        """
+        (held,) = held_records(self._root, digest)
+        decoded = decode_logs(
+            held.request, received_from=held.received_from, arrival_ns=self._clock(), max_records=1_000
+        )
+        if decoded.rejected or not decoded.table.num_rows:
+            reason = decoded.rejected[0].reason if decoded.rejected else "no activity"
+            raise InvalidRecordError(held.sha256[:16], f"is still not valid: {reason}")
+        done = self.submit(decoded).result()
+        if done.conflicts:
+            raise InvalidRecordError(held.sha256[:16], "another record with this id and other content is in the log")
+        self._decide(held.sha256, "released", "valid now")
+        return done
+
+    def drop(self, digest: str, reason: str = "dropped by an operator") -> None:
+        """Decide that a held record is not wanted. Its bytes stay in the quarantine's files.
+
+        Raises:
+            RecordNotFoundError: no such record is held.
+        """
+        (held,) = held_records(self._root, digest)
+        self._decide(held.sha256, "dropped", reason)
+
+    def _decide(self, digest: str, decision: str, reason: str) -> None:
+        with self._tasks, self._writer.exclusive:
+            self._settle_if_needed()
+            self._quarantine.commit(decision_rows(digest, decision, reason), {})
+            self._held_index.add([], [], self._quarantine.next_index)
+
+    # --- the two threads ---
+
+    def _commit_loop(self) -> None:
+        while True:
+            with self._wake:
+                while not self._pending and not self._closing:
+                    self._wake.wait()
+                if not self._pending:
+                    return
+                window = self._take_window()
+            self._commit(window)
+
+    def _take_window(self) -> list[_Pending]:
+        window = [self._pending.popleft()]
+        rows = window[0].decoded.table.num_rows
+        while self._pending and rows + self._pending[0].decoded.table.num_rows <= _MAX_WINDOW_ROWS:
+            window.append(self._pending.popleft())
+            rows += window[-1].decoded.table.num_rows
+        return window
+
+    def _commit(self, window: list[_Pending]) -> None:
+        """Answer every request of the window, one way or the other."""
+        try:
+            self._settle_if_needed()
+            answers = self._writer.write([pending.decoded for pending in window])
+        except OtelAuditError as error:
+            for pending in window:
+                pending.future.set_exception(error)
+        except Exception as error:  # noqa: BLE001  a fault of ours: unknown state, so recovery decides
+            self._activity.settled = False
+            _log.error("commit_failed", exc_info=True)
+            for pending in window:
+                pending.future.set_exception(StorageError(f"the commit failed: {error!r}"))
+        else:
+            for pending, answer in zip(window, answers, strict=True):
+                if isinstance(answer, Committed):
+                    pending.future.set_result(answer)
+                else:
+                    pending.future.set_exception(answer)
+            if self._index.spill_due:
+                self._index.begin_spill()
+            if self._held_index.spill_due:
+                self._held_index.begin_spill()
+
+    def _settle_if_needed(self) -> None:
+        if self._fault is not None:
+            raise self._fault
+        if not (self._activity.settled and self._quarantine.settled):
+            with self._tasks, self._writer.exclusive:
+                # No commit may be under way: recovery takes what it lists for the whole truth.
+                self._settle()
+                self._catch_up()
+
+    def _settle(self) -> None:
+        try:
+            for store in (self._activity, self._quarantine):
+                if not store.settled:
+                    recover(store)
+        except ArchiveFaultError as error:
+            self._fault = error
+            raise
+
+    def _catch_up(self) -> None:
+        """Give the index the rows it does not know: after a start, and after recovery published a leftover."""
+        self._index.rebuild(
+            (*keys_and_digests(rows), upto) for rows, upto in rows_from(self._activity, self._index.upto)
+        )
+        for rows, upto in rows_from(self._quarantine, self._held_index.upto):
+            pairs = zip(rows["record_id"].to_pylist(), rows["decision"].to_pylist(), strict=True)
+            keys = [quarantine_key(digest) for digest, decision in pairs if decision == HELD]
+            self._held_index.rebuild(iter([(keys, [0] * len(keys), upto)]))
+
+    def _maintain_loop(self) -> None:
+        pause = 0.1
+        while True:
+            with self._wake:
+                self._wake.wait(pause)
+                if self._closing:
+                    return
+            try:
+                with self._tasks:
+                    self._settle_if_needed()
+                    self._maintenance.run_one()
+                pause = 0.1
+            except ArchiveFaultError as error:
+                if self._fault is None:
+                    _log.error("archive_fault", error=str(error), advice=error.advice)
+                self._fault = error
+                pause = _RETRY_S
+            except StorageError as error:
+                # Merging and sealing lose nothing by waiting; the commit path reports the same disk to every sender.
+                _log.warning("maintenance_failed", error=str(error), retry_in_s=_RETRY_S)
+                pause = _RETRY_S
+
+    # --- the end ---
+
+    def close(self) -> None:
+        """Commit what was handed over, then let go of the folder. A second call does nothing."""
+        with self._wake:
+            if self._closing:
+                return
+            self._closing = True
+            self._wake.notify_all()
+        for thread in self._threads:
+            thread.join()
+        try:
+            for store in (self._activity, self._quarantine):
+                if store.settled:
+                    write_floor(store)
+        except UnwritableError as error:
+            _log.warning("floor_not_written", error=str(error))
+        finally:
+            self._lock.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,93 @@
+"""What runs behind the commits, one task at a time: merge, seal, remove hidden files, move ids to disk."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from otel_audit.archive.footer import utc_day
+from otel_audit.archive.names import FileName, Stage
+from otel_audit.config import Settings
+from otel_audit.log.compact import compact
+from otel_audit.log.index import IdIndex
+from otel_audit.log.plan import HotFile, MergeRules, SealRules, plan_merge, plan_seal
+from otel_audit.log.recover import write_floor
+from otel_audit.log.stats import Counters
+from otel_audit.log.store import Store
+
+__all__ = ["Maintenance"]
+
+
+class Maintenance:
+    """Called with the engine's task lock held; every method raises UnwritableError or ArchiveFaultError."""
+
+    def __init__(
+        self,
+        stores: Sequence[Store],
+        indexes: Sequence[IdIndex],
+        settings: Settings,
+        clock: Callable[[], int],
+        counters: Counters,
+    ) -> None:
+        self._stores = stores
+        self._indexes = indexes
+        self._clock = clock
+        self._counters = counters
+        self._keep_s = settings.input_keep_s
+        self._merge = MergeRules(settings.merge_fan_in, settings.merge_big_rows, settings.hot_max_files)
+        self._seal = SealRules(settings.seal_rows, settings.seal_bytes)
+        self._hidden_since: dict[FileName, float] = {}
+
+    def run_one(self) -> None:
+        """Do what is due, a task per store at most."""
+        for index in self._indexes:
+            index.spill()
+        for store in self._stores:
+            self._remove_hidden(store)
+            hot = _hot_files(store)
+            if inputs := plan_seal(hot, self._seal, self._today()):
+                self._compact(store, inputs, Stage.SEALED)
+            elif inputs := plan_merge(hot, self._merge):
+                self._compact(store, inputs, Stage.MERGED)
+
+    def seal_everything(self) -> int:
+        """Seal all that is committed now, a file per UTC day and target size; how many files that made."""
+        made = 0
+        for store in self._stores:
+            end = store.next_index
+            while inputs := plan_seal(
+                [file for file in _hot_files(store) if file.name.last < end], self._seal, self._today(), everything=True
+            ):
+                self._compact(store, inputs, Stage.SEALED)
+                made += 1
+        return made
+
+    def _compact(self, store: Store, inputs: tuple[FileName, ...], stage: Stage) -> None:
+        compact(store, inputs, stage)
+        if stage is Stage.SEALED:
+            self._counters.seals += 1
+            write_floor(store)
+        else:
+            self._counters.merges += 1
+
+    def _remove_hidden(self, store: Store) -> None:
+        """Unlink inputs whose output has been published long enough: no reader's list can still name them.
+
+        `compact` proved an output before it was published, and recovery proved again what it found.
+        """
+        now = time.monotonic()
+        for name in store.coverage().hidden:
+            if now - self._hidden_since.setdefault(name, now) >= self._keep_s:
+                store.remove(name)
+                del self._hidden_since[name]
+
+    def _today(self) -> str:
+        return utc_day(self._clock() // 1000)
+
+
+def _hot_files(store: Store) -> list[HotFile]:
+    names = [name for name in store.coverage().files if name.stage is not Stage.SEALED]
+    return [
+        HotFile(name, utc_day(known.footer.recorded_min_us), known.footer.size_bytes)
+        for name, known in zip(names, store.known(tuple(names)), strict=True)
+    ]

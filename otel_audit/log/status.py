@@ -1,0 +1,122 @@
+"""What a data folder holds, told without owning it: also while a collector writes to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from otel_audit.archive.footer import Footer, read_footer
+from otel_audit.archive.listing import Listing, resolve_files, scan_files
+from otel_audit.archive.names import Stage
+from otel_audit.errors import NotADataFolderError, StorageError
+from otel_audit.log.folder import read_identity, read_owner
+from otel_audit.log.quarantine import FOLDER, held_records
+
+__all__ = ["FolderStatus", "folder_status"]
+
+_TRIES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class FolderStatus:
+    """Facts about a data folder. Sizes in bytes, times in µs since 1970; `faults` are sentences, none when all is well.
+
+    `checked_files`: how many footers were opened and agree with their names (`check=True` opens every one).
+    """
+
+    log: str
+    rows: int
+    hot_files: int
+    sealed_files: int
+    hot_bytes: int
+    sealed_bytes: int
+    occurred_min_us: int | None
+    occurred_max_us: int | None
+    quarantined: int
+    duplicates_dropped: int
+    owner_pid: int | None
+    owner_url: str | None
+    checked_files: int = 0
+    faults: list[str] = field(default_factory=list)
+
+
+def folder_status(data_dir: Path, check: bool = False) -> FolderStatus:
+    """Look at a data folder.
+
+    Args:
+        check: also open the footers of files that others hide.
+
+    Raises:
+        NotADataFolderError, NewerFormatError, StorageError: it cannot be looked at.
+    """
+    identity = read_identity(data_dir)
+    if identity is None:
+        raise NotADataFolderError(f"{data_dir} holds no otel-audit log")
+    listing, faults = _listing(data_dir)
+    faults += [f"files of another log: {log}" for log in listing.coverage if log != identity.log]
+    footers: list[tuple[Stage, Footer]] = []
+    for file in listing.files:
+        try:
+            footers.append((file.name.stage, read_footer(file.path)))
+        except FileNotFoundError:
+            return folder_status(data_dir, check)  # merged or sealed meanwhile: look again
+        except StorageError as error:
+            faults.append(str(error))
+    hidden_checked = _check_hidden(data_dir, listing, faults) if check else 0
+    quarantined = 0
+    if (data_dir / FOLDER).is_dir():
+        held_listing, held_faults = _listing(data_dir / FOLDER)
+        faults += [f"quarantine: {fault}" for fault in held_faults]
+        for file in held_listing.files:
+            try:
+                read_footer(file.path)
+            except (StorageError, FileNotFoundError) as error:
+                faults.append(f"quarantine: {error}")
+        if not held_faults:
+            quarantined = len(held_records(data_dir))
+    owner = read_owner(data_dir)
+    sealed = [footer for stage, footer in footers if stage is Stage.SEALED]
+    hot = [footer for stage, footer in footers if stage is not Stage.SEALED]
+    spans = [footer for _, footer in footers]
+    return FolderStatus(
+        log=identity.log,
+        rows=sum(footer.rows for footer in spans),
+        hot_files=len(hot),
+        sealed_files=len(sealed),
+        hot_bytes=sum(footer.size_bytes for footer in hot),
+        sealed_bytes=sum(footer.size_bytes for footer in sealed),
+        occurred_min_us=min((f.occurred_min_us for f in spans if f.occurred_min_us is not None), default=None),
+        occurred_max_us=max((f.occurred_max_us for f in spans if f.occurred_max_us is not None), default=None),
+        quarantined=quarantined,
+        duplicates_dropped=sum(sum(footer.duplicates.values()) for footer in spans),
+        owner_pid=owner.get("pid") if owner else None,
+        owner_url=owner.get("url") if owner else None,
+        checked_files=len(spans) + hidden_checked,
+        faults=faults,
+    )
+
+
+def _check_hidden(root: Path, listing: Listing, faults: list[str]) -> int:
+    """Open the footers of files that others hide, as long as they are there."""
+    found = scan_files(root)
+    checked = 0
+    for part in listing.coverage.values():
+        for name in part.hidden:
+            try:
+                if name in found:
+                    read_footer(found[name])
+                    checked += 1
+            except FileNotFoundError:
+                continue
+            except StorageError as error:
+                faults.append(str(error))
+    return checked
+
+
+def _listing(root: Path) -> tuple[Listing, list[str]]:
+    """A listing and its faults; one that shows a fault is taken again, for a seal may have run in between."""
+    for _ in range(_TRIES):
+        listing = resolve_files(scan_files(root))
+        if not listing.faults:
+            break
+    return listing, listing.faults
