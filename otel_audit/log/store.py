@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -122,7 +122,7 @@ class Store:
             self.settled = False
             raise
         with self.lock:
-            self.files[name] = Known(final, footer)
+            self.files[name] = Known(final, replace(footer, size_bytes=content.size))
         return final
 
     def _abandon(self, tmp: Path) -> None:

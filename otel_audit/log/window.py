@@ -33,6 +33,8 @@ class Window:
 
     def chosen(self, verdict: Verdict) -> pa.Table:
         """The rows with one verdict, in order."""
+        if len(self.ids) == self.rows.num_rows:
+            return self.rows if verdict is Verdict.NEW else self.rows.slice(0, 0)
         return self.rows.filter(pa.array(self.verdicts == verdict))
 
     def duplicates_by_stream(self) -> dict[str, int]:

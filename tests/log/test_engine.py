@@ -127,7 +127,9 @@ def test_merges_and_seals_keep_every_row_once_while_it_writes(tmp_path: Path) ->
         assert folder_status(tmp_path, check=True).faults == []
     with open_log(tmp_path) as log:
         assert log.seal() == 1
-        assert log.stats().hot_files == 0
+        stats = log.stats()
+        assert stats.hot_files == stats.hot_bytes == 0
+        assert stats.sealed_bytes == sum(path.stat().st_size for path in (tmp_path / "archive").rglob("*.parquet"))
         assert rows(tmp_path) == [f"r{at}" for at in range(200)]
 
 

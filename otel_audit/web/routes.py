@@ -1,0 +1,215 @@
+"""The routes under /v1/audit: each reads its parameters, asks the reader, and writes JSON.
+
+Endpoints are plain functions, so the framework runs them in its thread pool and a slow query holds up no other
+request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from otel_audit.errors import InvalidFilterError, RecordNotFoundError
+from otel_audit.model.filters import checked_order, entity_filter
+from otel_audit.model.ids import MAX_ID_CHARS, Id, format_id, parse_id
+from otel_audit.model.pages import Page
+from otel_audit.model.problem_json import PROBLEM_MEDIA_TYPE, problem_from_error
+from otel_audit.model.record import ActivityRecord
+from otel_audit.model.record_json import page_to_json, parse_position, record_to_json
+from otel_audit.ports import ActivityLogReader
+from otel_audit.web import parameters, schemas
+from otel_audit.web.examples import ANSWERS, PREFIX, PROBLEMS, UNAVAILABLE
+from otel_audit.web.paths import path_names
+from otel_audit.web.problems import AuditRoute, ElsewhereRoute, answer, unknown_path
+
+__all__ = ["create_router", "documented_answers"]
+
+
+def create_router(reader: ActivityLogReader) -> APIRouter:
+    """Routes under /v1/audit that answer from `reader`; for `include_router` of any FastAPI application.
+
+    Errors under the prefix are problem details (RFC 9457) whatever the application does with its own. Who may read is
+    the application's to decide: `include_router(create_router(reader), dependencies=[...])`.
+    """
+    router = APIRouter(prefix=PREFIX, route_class=AuditRoute, tags=["audit"])
+
+    def route(
+        path: str, operation: str, summary: str, model: Any, takes: dict[str, Any]
+    ) -> Callable[[Callable[[Request], Response]], Callable[[Request], Response]]:
+        return router.get(
+            path,
+            operation_id=operation,
+            name=operation,
+            summary=summary,
+            response_model=model,
+            responses=documented_answers(operation),
+            openapi_extra=takes,
+        )
+
+    @route(
+        "/records",
+        "listRecords",
+        "Records that match, in pages",
+        schemas.Page,
+        parameters.documented(parameters.SEARCH),
+    )
+    def list_records(request: Request) -> Response:
+        """All conditions hold together. Pages stay right while records arrive."""
+        values = parameters.read_query(request, parameters.SEARCH)
+        page = reader.search(
+            parameters.read_filter(values),
+            limit=parameters.parse_limit(values),
+            cursor=values.get("cursor"),
+            order=checked_order(values["order"]) if "order" in values else None,
+            after=parse_position(values["after"]) if "after" in values else None,
+        )
+        return answer(page_to_json(page))
+
+    @route(
+        "/records/{record_id:path}",
+        "getRecord",
+        "One record",
+        schemas.Record,
+        parameters.documented((), ["record_id"]),
+    )
+    def get_record(request: Request) -> Response:
+        """The record with this id."""
+        parameters.read_query(request, ())
+        (text,) = path_names(request.scope, ["record_id"])
+        record = reader.get_by_id(_id(text, "record_id"))
+        if record is None:
+            raise RecordNotFoundError(f"no record has the id {text!r}")
+        return answer(record_to_json(record))
+
+    @route(
+        "/entities/{entity_type:path}/{entity_id:path}",
+        "listByEntity",
+        "The history of one thing",
+        schemas.Page,
+        parameters.documented(parameters.LIST, ["entity_type", "entity_id"]),
+    )
+    def list_by_entity(request: Request) -> Response:
+        """The newest `limit` activities on it. In the type write a slash as %2F; `.` and `..` need the filters of
+        `/records`, because many clients fold them into the path."""
+        options = _list_options(request)
+        entity = entity_filter(*path_names(request.scope, ["entity_type", "entity_id"]))
+        return _listed(reader.get_by_entity(entity, **options))
+
+    @route(
+        "/actors/{actor_id:path}",
+        "listByActor",
+        "What one actor did",
+        schemas.Page,
+        parameters.documented(parameters.LIST, ["actor_id"]),
+    )
+    def list_by_actor(request: Request) -> Response:
+        """The actor's newest `limit` activities."""
+        options = _list_options(request)
+        (text,) = path_names(request.scope, ["actor_id"])
+        return _listed(reader.get_by_actor(_id(text, "actor_id"), **options))
+
+    @route(
+        "/owners/{owner_id:path}",
+        "listByOwner",
+        "What happened to one owner's data",
+        schemas.Page,
+        parameters.documented(parameters.LIST, ["owner_id"]),
+    )
+    def list_by_owner(request: Request) -> Response:
+        """The newest `limit` activities on the owner's data."""
+        options = _list_options(request)
+        (text,) = path_names(request.scope, ["owner_id"])
+        return _listed(reader.get_by_owner(_id(text, "owner_id"), **options))
+
+    @route(
+        "/actions/{action:path}",
+        "listByAction",
+        "Every use of one verb",
+        schemas.Page,
+        parameters.documented(parameters.LIST, ["action"]),
+    )
+    def list_by_action(request: Request) -> Response:
+        """The newest `limit` activities with this verb."""
+        options = _list_options(request)
+        (text,) = path_names(request.scope, ["action"])
+        return _listed(reader.get_by_action(text, **options))
+
+    @route("/count", "countRecords", "How many match", schemas.Count, parameters.documented(parameters.COUNT))
+    def count_records(request: Request) -> Response:
+        """With `by`, how many per value of a field as well."""
+        values = parameters.read_query(request, parameters.COUNT)
+        where = parameters.read_filter(values)
+        if "by" not in values:
+            return answer({"count": reader.count(where)})
+        counts = reader.count_by(values["by"], where)
+        rows = [{"value": None if value is None else format_id(value), "count": n} for value, n in counts.items()]
+        return answer({"count": sum(counts.values()), "field": values["by"], "counts": rows})
+
+    for elsewhere in ("", "/{rest:path}"):
+        router.add_api_route(
+            elsewhere,
+            _nothing_here,
+            include_in_schema=False,
+            response_model=None,
+            route_class_override=ElsewhereRoute,
+        )
+    return router
+
+
+def _nothing_here(request: Request) -> Response:
+    return unknown_path(request.scope["path"])
+
+
+def _list_options(request: Request) -> dict[str, Any]:
+    values = parameters.read_query(request, parameters.LIST)
+    where = parameters.read_filter(values)
+    return {
+        "limit": parameters.parse_limit(values),
+        "since": where.since if where else None,
+        "until": where.until if where else None,
+        "order": checked_order(values.get("order", "asc")),
+    }
+
+
+def _listed(records: Sequence[ActivityRecord]) -> Response:
+    return answer(page_to_json(Page(tuple(records))))
+
+
+def _id(text: str, field: str) -> Id:
+    if len(text) > MAX_ID_CHARS:
+        raise InvalidFilterError(f"{field}: must be at most {MAX_ID_CHARS} characters, not {len(text)}")
+    return parse_id(text)
+
+
+def documented_answers(operation: str) -> dict[int | str, dict[str, Any]]:
+    """What an operation answers, with examples: each one's summary is the request that gives it."""
+    problems: dict[int, dict[str, Any]] = {}
+    for request, error in PROBLEMS[operation].items():
+        problems.setdefault(error.http_status, {})[request] = problem_from_error(error)
+    documented: dict[int | str, dict[str, Any]] = {
+        200: {
+            "description": "The answer.",
+            "content": {"application/json": {"examples": _examples(ANSWERS[operation])}},
+        }
+    }
+    for status, description in (
+        (400, "The question breaks a rule."),
+        (404, "No record has that id."),
+        (503, "The log cannot be read now; `Retry-After` says when to try again."),
+    ):
+        examples = {next(iter(ANSWERS[operation])): UNAVAILABLE} if status == 503 else problems.get(status, {})
+        if status != 404 or examples:
+            content: dict[str, Any] = {"schema": schemas.Problem.model_json_schema()}
+            if examples:
+                content["examples"] = _examples(examples)
+            documented[status] = {"description": description, "content": {PROBLEM_MEDIA_TYPE: content}}
+    return documented
+
+
+def _examples(values: Any) -> dict[str, Any]:
+    return {
+        f"example{at}": {"summary": f"GET {request}", "value": value}
+        for at, (request, value) in enumerate(values.items(), start=1)
+    }

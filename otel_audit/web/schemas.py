@@ -1,0 +1,86 @@
+"""Models of the answers, for the OpenAPI document only: answers are written as bytes, not through these."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+__all__ = ["Count", "Page", "Problem", "Record"]
+
+
+class Entity(BaseModel):
+    """The thing acted upon."""
+
+    entity_type: str
+    entity_id: str
+
+
+class Record(BaseModel):
+    """One activity. Every field is always there; what is not known is null."""
+
+    record_id: str = Field(description="A UUIDv7 unless the producer chose its own.")
+    occurred_at: datetime = Field(description="RFC 3339, UTC, six fractional digits.")
+    actor_id: str = Field(description="Who did it.")
+    actor_type: str = Field(description='"user", "service", "system", or what another producer wrote.')
+    actor_name: str | None = Field(description="The actor's name at that time.")
+    on_behalf_of: str | None = Field(description="For whom the actor acted.")
+    owner_id: str | None = Field(description="Whose data it is.")
+    action: str = Field(description="The application's own verb.")
+    entity_ref: Entity | None
+    entity_name: str | None = Field(description="The entity's name at that time.")
+    outcome: str = Field(description='"success", "failure", "unknown", or what another producer wrote.')
+    reason: str | None
+    metadata: dict[str, Any] = Field(
+        description="The application's own JSON. Integers have up to 64 bits: read them with a parser that keeps them."
+    )
+    changes: dict[str, Any] | None = Field(description="`{field: [old, new]}`.")
+    tenant_id: str | None
+    client_address: str | None
+    user_agent: str | None
+    session_id: str | None
+    request_id: str | None
+    trace_id: str | None = Field(description="32 lower-case hex digits.")
+    span_id: str | None = Field(description="16 lower-case hex digits.")
+    trace_flags: int | None
+
+
+class Position(BaseModel):
+    """A place in a log."""
+
+    log: str = Field(description="The log's name.")
+    log_index: int = Field(description="The last record's index; -1 before the first.")
+
+
+class Page(BaseModel):
+    """Some records."""
+
+    records: list[Record]
+    next_cursor: str | None = Field(description="Pass it as `cursor` for the next page; null on the last one.")
+    position: Position | None = Field(description="Reads in log order: pass it as `after=<log>:<log_index>`.")
+
+
+class ValueCount(BaseModel):
+    """How many records have one value."""
+
+    value: str | None
+    count: int = Field(ge=1)
+
+
+class Count(BaseModel):
+    """How many records match; `field` and `counts` are there when `by` was given."""
+
+    count: int = Field(ge=0)
+    field: str = Field(default="", description="The field that was counted by.")
+    counts: list[ValueCount] = Field(default=[], description="Most first.")
+
+
+class Problem(BaseModel):
+    """Problem details (RFC 9457)."""
+
+    type: str = Field(description="`urn:otel-audit:problem:<name>`, or about:blank for a plain HTTP error.")
+    title: str
+    status: int
+    detail: str = Field(description="What is wrong with this request.")
+    diagnostics: str = Field(description="What to do next.")
