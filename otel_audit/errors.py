@@ -116,6 +116,12 @@ class UndeliveredError(DeliveryError):
         self.count = count
 
 
+class NotDeliveredError(DeliveryError):
+    """A command ended before all of its records were acknowledged; it keeps none of the rest."""
+
+    advice = "Mend the endpoint (`otel-audit ping`) and run the command again; records with the same id are stored once."
+
+
 class PeerRefusedError(DeliveryError):
     """The peer answered that it will never take these records (4xx, or a partial success that rejects some)."""
 

@@ -18,7 +18,6 @@ from typing import Self
 
 import structlog
 
-from otel_audit.archive.columns import COLUMNS, QUARANTINE_COLUMNS
 from otel_audit.archive.disk import Disk
 from otel_audit.config import Settings, load_settings
 from otel_audit.errors import (
@@ -30,15 +29,12 @@ from otel_audit.errors import (
     UnwritableError,
 )
 from otel_audit.log.folder import FolderLock, open_identity
-from otel_audit.log.index import IdIndex
-from otel_audit.log.lookup import FileLookup, rows_from
 from otel_audit.log.maintenance import Maintenance
-from otel_audit.log.quarantine import FOLDER, HELD, decision_rows, held_records, quarantine_key
-from otel_audit.log.recover import recover, write_floor
+from otel_audit.log.quarantine import decision_rows, held_records
+from otel_audit.log.recover import write_floor
 from otel_audit.log.stats import Counters, LogStats
-from otel_audit.log.store import Store
+from otel_audit.log.stores import Stores
 from otel_audit.log.writer import Committed, Writer
-from otel_audit.otlp.content import keys_and_digests
 from otel_audit.otlp.decode import Decoded, decode_logs
 
 __all__ = ["ActivityLog", "Committed"]
@@ -59,35 +55,21 @@ class ActivityLog:
 
     def __init__(self, root: Path, settings: Settings, clock: Callable[[], int], disk: Disk) -> None:
         self._root = root
-        identity = open_identity(root, "activity", disk, clock)
+        self._clock = clock
+        self.name = open_identity(root, "activity", disk, clock).log
         self._lock = FolderLock(root)
         try:
-            held = open_identity(root / FOLDER, "quarantine", disk, clock)
-            self.name = identity.log
-            self._clock = clock
-            self._activity = Store(root, identity.log, COLUMNS, disk, clock)
-            self._quarantine = Store(root / FOLDER, held.log, QUARANTINE_COLUMNS, disk, clock)
-            window = settings.dedupe_window_s, settings.index_run_rows
-            self._index = IdIndex(root / "log" / "ids", disk, clock, *window)
-            self._held_index = IdIndex(root / FOLDER / "log" / "ids", disk, clock, *window)
-            self._lookup = FileLookup(self._activity, keys_and_digests)
-            self._counters = Counters()
-            self._fault: OtelAuditError | None = None
-            self._tasks = threading.RLock()
-            """Held by whoever changes files other than by a commit: maintenance, seal, recovery."""
-            self._writer = Writer(
-                self._activity, self._quarantine, self._index, self._held_index, self._lookup, settings, self._counters
-            )
-            self._maintenance = Maintenance(
-                (self._activity, self._quarantine), (self._index, self._held_index), settings, clock, self._counters
-            )
-            self._settle()
-            for index, store in ((self._index, self._activity), (self._held_index, self._quarantine)):
-                index.load(store.next_index)
-            self._catch_up()
+            self._stores = Stores(root, self.name, settings, clock, disk)
+            self._stores.load()
         except BaseException:
             self._lock.release()
             raise
+        self._counters = Counters()
+        self._writer = Writer(self._stores, settings, self._counters)
+        self._maintenance = Maintenance(self._stores, settings, clock, self._counters)
+        self._tasks = threading.RLock()
+        """Held by whoever changes files other than by a commit: maintenance, seal, recovery."""
+        self._fault: OtelAuditError | None = None
         self._pending: deque[_Pending] = deque()
         self._wake = threading.Condition()
         self._closing = False
@@ -148,7 +130,7 @@ class ActivityLog:
             return "the log is closing"
         if self._fault is not None:
             return str(self._fault)
-        if not (self._activity.settled and self._quarantine.settled):
+        if not self._stores.settled:
             return "a write failed at an unknown point; the folder is being read again"
         return ""
 
@@ -158,7 +140,7 @@ class ActivityLog:
 
     def stats(self) -> LogStats:
         """Counts since the log was opened, and what is on disk now."""
-        return self._counters.stats(self._activity, self._quarantine)
+        return self._counters.stats(self._stores.activity, self._stores.quarantine)
 
     # --- what an operator asks ---
 
@@ -203,8 +185,8 @@ class ActivityLog:
     def _decide(self, digest: str, decision: str, reason: str) -> None:
         with self._tasks, self._writer.exclusive:
             self._settle_if_needed()
-            self._quarantine.commit(decision_rows(digest, decision, reason), {})
-            self._held_index.add([], [], self._quarantine.next_index)
+            self._stores.quarantine.commit(decision_rows(digest, decision, reason), {})
+            self._stores.held_index.add([], [], self._stores.quarantine.next_index)
 
     # --- the two threads ---
 
@@ -235,7 +217,7 @@ class ActivityLog:
             for pending in window:
                 pending.future.set_exception(error)
         except Exception as error:  # noqa: BLE001  a fault of ours: unknown state, so recovery decides
-            self._activity.settled = False
+            self._stores.activity.settled = False
             _log.error("commit_failed", exc_info=True)
             for pending in window:
                 pending.future.set_exception(StorageError(f"the commit failed: {error!r}"))
@@ -245,38 +227,22 @@ class ActivityLog:
                     pending.future.set_result(answer)
                 else:
                     pending.future.set_exception(answer)
-            if self._index.spill_due:
-                self._index.begin_spill()
-            if self._held_index.spill_due:
-                self._held_index.begin_spill()
+            if self._stores.index.spill_due:
+                self._stores.index.begin_spill()
+            if self._stores.held_index.spill_due:
+                self._stores.held_index.begin_spill()
 
     def _settle_if_needed(self) -> None:
         if self._fault is not None:
             raise self._fault
-        if not (self._activity.settled and self._quarantine.settled):
+        if not self._stores.settled:
             with self._tasks, self._writer.exclusive:
                 # No commit may be under way: recovery takes what it lists for the whole truth.
-                self._settle()
-                self._catch_up()
-
-    def _settle(self) -> None:
-        try:
-            for store in (self._activity, self._quarantine):
-                if not store.settled:
-                    recover(store)
-        except ArchiveFaultError as error:
-            self._fault = error
-            raise
-
-    def _catch_up(self) -> None:
-        """Give the index the rows it does not know: after a start, and after recovery published a leftover."""
-        self._index.rebuild(
-            (*keys_and_digests(rows), upto) for rows, upto in rows_from(self._activity, self._index.upto)
-        )
-        for rows, upto in rows_from(self._quarantine, self._held_index.upto):
-            pairs = zip(rows["record_id"].to_pylist(), rows["decision"].to_pylist(), strict=True)
-            keys = [quarantine_key(digest) for digest, decision in pairs if decision == HELD]
-            self._held_index.rebuild(iter([(keys, [0] * len(keys), upto)]))
+                try:
+                    self._stores.settle()
+                except ArchiveFaultError as error:
+                    self._fault = error
+                    raise
 
     def _maintain_loop(self) -> None:
         pause = 0.1
@@ -312,7 +278,7 @@ class ActivityLog:
         for thread in self._threads:
             thread.join()
         try:
-            for store in (self._activity, self._quarantine):
+            for store in (self._stores.activity, self._stores.quarantine):
                 if store.settled:
                     write_floor(store)
         except UnwritableError as error:

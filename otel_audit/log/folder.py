@@ -9,7 +9,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -75,11 +75,20 @@ def open_identity(root: Path, kind: str, disk: Disk, clock: Callable[[], int]) -
     name = base64.b32encode(secrets.token_bytes(10)).decode().lower()
     identity = Identity(name, kind, clock())
     # A crash before the file has its name leaves an empty folder; the next start makes another identity.
-    write_state(
-        root / LOG / _IDENTITY,
-        {"format_version": 1, "log": name, "kind": kind, "created_at_ns": identity.created_at_ns},
-        disk,
-    )
+    final = root / LOG / _IDENTITY
+    tmp = final.with_name(f"{_IDENTITY}.{os.getpid()}{TMP_SUFFIX}")
+    disk.unlink(tmp)
+    disk.write_new(tmp, json.dumps(asdict(identity)).encode())
+    try:
+        disk.publish(tmp, final)
+    except UnwritableError:
+        # Another process was quicker: its name stands, and the lock decides which of the two goes on.
+        disk.unlink(tmp)
+        winner = read_identity(root)
+        if winner is None:
+            raise
+        return winner
+    disk.fsync_folder(final.parent)
     return identity
 
 

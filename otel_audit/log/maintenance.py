@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from otel_audit.archive.footer import utc_day
 from otel_audit.archive.names import FileName, Stage
 from otel_audit.config import Settings
 from otel_audit.log.compact import compact
-from otel_audit.log.index import IdIndex
 from otel_audit.log.plan import HotFile, MergeRules, SealRules, plan_merge, plan_seal
 from otel_audit.log.recover import write_floor
 from otel_audit.log.stats import Counters
 from otel_audit.log.store import Store
+from otel_audit.log.stores import Stores
 
 __all__ = ["Maintenance"]
 
@@ -21,16 +21,9 @@ __all__ = ["Maintenance"]
 class Maintenance:
     """Called with the engine's task lock held; every method raises UnwritableError or ArchiveFaultError."""
 
-    def __init__(
-        self,
-        stores: Sequence[Store],
-        indexes: Sequence[IdIndex],
-        settings: Settings,
-        clock: Callable[[], int],
-        counters: Counters,
-    ) -> None:
-        self._stores = stores
-        self._indexes = indexes
+    def __init__(self, stores: Stores, settings: Settings, clock: Callable[[], int], counters: Counters) -> None:
+        self._stores = (stores.activity, stores.quarantine)
+        self._indexes = (stores.index, stores.held_index)
         self._clock = clock
         self._counters = counters
         self._keep_s = settings.input_keep_s

@@ -11,11 +11,10 @@ import pyarrow as pa
 
 from otel_audit.config import Settings
 from otel_audit.errors import OverloadedError, UnwritableError
-from otel_audit.log.index import IdIndex, Verdict
-from otel_audit.log.lookup import FileLookup
+from otel_audit.log.index import Verdict
 from otel_audit.log.quarantine import digest_of, held_rows, quarantine_key
 from otel_audit.log.stats import Counters
-from otel_audit.log.store import Store
+from otel_audit.log.stores import Stores
 from otel_audit.log.window import Window, sort_out
 from otel_audit.otlp.decode import Decoded
 from otel_audit.otlp.rows import rows_to_request
@@ -52,21 +51,12 @@ class _Held:
 class Writer:
     """Writes windows, one at a time (`exclusive`)."""
 
-    def __init__(
-        self,
-        activity: Store,
-        quarantine: Store,
-        index: IdIndex,
-        held_index: IdIndex,
-        lookup: FileLookup,
-        settings: Settings,
-        counters: Counters,
-    ) -> None:
-        self._activity = activity
-        self._quarantine = quarantine
-        self._index = index
-        self._held_index = held_index
-        self._lookup = lookup
+    def __init__(self, stores: Stores, settings: Settings, counters: Counters) -> None:
+        self._activity = stores.activity
+        self._quarantine = stores.quarantine
+        self._index = stores.index
+        self._held_index = stores.held_index
+        self._lookup = stores.lookup
         self._min_free_bytes = settings.min_free_bytes
         self._quarantine_max_bytes = settings.quarantine_max_bytes
         self._counters = counters

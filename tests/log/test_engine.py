@@ -65,7 +65,7 @@ def test_a_repeat_is_dropped_however_late(tmp_path: Path, make_id: Callable[[], 
         log.seal()
         assert log.submit(request(*records)).result().duplicates == 30
     with open_log(tmp_path, index_run_rows=10, dedupe_window_s=0) as log:
-        wait_until(lambda: log._index.covered >= 30 or log._index.horizon_ms > 0)
+        wait_until(lambda: log._stores.index.covered >= 30 or log._stores.index.horizon_ms > 0)
         assert log.submit(request(*records)).result().duplicates == 30
         assert log.submit(request(record(records[0].record_id, action="other"))).result().conflicts == 1
     assert len(rows(tmp_path)) == 30
@@ -205,7 +205,7 @@ def test_a_lost_index_is_rebuilt_from_the_files(tmp_path: Path) -> None:
     records = [record(uuid7()) for _ in range(40)]
     with open_log(tmp_path, index_run_rows=10) as log:
         log.submit(request(*records)).result()
-        wait_until(lambda: log._index.covered == 40)
+        wait_until(lambda: log._stores.index.covered == 40)
     shutil.rmtree(tmp_path / "log" / "ids")
     with open_log(tmp_path) as log:
         assert log.submit(request(*records)).result().duplicates == 40
