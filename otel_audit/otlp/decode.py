@@ -1,0 +1,169 @@
+"""An OTLP logs request into an Arrow table of activities. Pure: bytes in, values out; runs in any process.
+
+The framing is read by hand (`frame`), and each record is then parsed alone. That isolates a bad one for nothing, and is
+no slower than parsing the request as a whole (1.6 against 2.4 us a record: each message is dropped before the next is
+made). It also bounds memory: what protobuf builds from a message can be 30 times its bytes, so the largest message
+parsed at once is 8 MiB.
+
+Nothing that a peer sends can raise anything but MalformedRequestError or RequestTooLargeError.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+import pyarrow as pa
+
+from otel_audit.errors import RequestTooLargeError
+from otel_audit.otlp.columns import DECODED, ROW, SLOT
+from otel_audit.otlp.content import digests, id_keys
+from otel_audit.otlp.context import read_context
+from otel_audit.otlp.frame import ScopeSlice, one_record_request, split
+from otel_audit.otlp.values import UnacceptableError
+from otel_audit.otlp.walk import fill_row, is_activity
+
+__all__ = ["DECODED", "Decoded", "Rejected", "decode_logs"]
+
+_BATCH_ROWS = 8_192
+_MAX_MESSAGE_BYTES = 8 << 20
+"""Of one record, Resource or scope; our own limits on a record keep it below."""
+_MAX_COPIED_BYTES = 256 << 20
+"""What a Resource and scope may take, written out for each record under them."""
+_NS_PER_US = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A record that is no valid activity.
+
+    Attributes:
+        request: an ExportLogsServiceRequest with this record alone, its bytes as they came.
+        sha256: of `request`, hex.
+        reason: for a person.
+        received_from: the peer.
+    """
+
+    request: bytes
+    sha256: str
+    reason: str
+    received_from: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """What a request holds; every record is in exactly one of the three.
+
+    Attributes:
+        table: the activities, in the order sent, with schema `DECODED`.
+        rejected: for the quarantine.
+        others: how many records have no attribute under `audit.`; they are only counted.
+        total: how many records there are in all.
+    """
+
+    table: pa.Table
+    rejected: tuple[Rejected, ...]
+    others: int
+    total: int
+
+
+def decode_logs(body: bytes, *, received_from: str, arrival_ns: int, max_records: int) -> Decoded:
+    """Decode a serialized ExportLogsServiceRequest.
+
+    Args:
+        body: the request, decompressed.
+        received_from: authenticated name of the peer, else its address.
+        arrival_ns: when it came, in ns since 1970; the time of records that bring none.
+        max_records: refuse a request with more.
+
+    Raises:
+        MalformedRequestError: the framing cannot be parsed.
+        RequestTooLargeError: more than `max_records` records, or so large a Resource over so many records that
+            writing it out for each would take more than 256 MiB.
+    """
+    rows = _Rows(received_from, arrival_ns)
+    total = 0
+    for scope in split(body, max_records):
+        rows.take(body, scope)
+        total += len(scope.bounds) // 2
+    return rows.finish(total)
+
+
+class _Rows:
+    """Collects rows, and turns every few thousand of them into Arrow."""
+
+    def __init__(self, received_from: str, arrival_ns: int) -> None:
+        self._received_from = received_from
+        self._arrival_ns = arrival_ns
+        self._rows: list[list[Any]] = []
+        self._batches: list[pa.RecordBatch] = []
+        self._rejected: list[Rejected] = []
+        self._others = 0
+        self._copied_bytes = 0
+
+    def take(self, body: bytes, scope: ScopeSlice) -> None:
+        """Add the records of one ScopeLogs."""
+        context_bytes = sum(len(part or b"") for part in (scope.resource, scope.scope))
+        reason = ""
+        template: list[Any] = [None] * len(ROW)
+        try:
+            _check_size(context_bytes, "its Resource or scope")
+            columns = read_context(scope)
+            for name, text in columns.items():
+                template[SLOT[name]] = text
+            context_bytes = len(columns["resource"] or "") + len(columns["scope"] or "")
+        except UnacceptableError as error:
+            reason = str(error)
+        self._copied_bytes += context_bytes * (len(scope.bounds) // 2)
+        if self._copied_bytes > _MAX_COPIED_BYTES:
+            raise RequestTooLargeError("its Resources are too large to be written out for each of its records")
+        template[SLOT["received_from"]] = self._received_from
+        for raw in scope.records(body):
+            if reason:
+                self._reject(scope, raw, reason)
+                continue
+            row = template.copy()
+            try:
+                _check_size(len(raw), "the record")
+                fill_row(raw, row)
+            except UnacceptableError as error:
+                self._reject(scope, raw, str(error))
+                continue
+            self._rows.append(row)
+            if len(self._rows) >= _BATCH_ROWS:
+                self._flush()
+
+    def _reject(self, scope: ScopeSlice, raw: bytes, reason: str) -> None:
+        if not is_activity(raw):
+            self._others += 1
+            return
+        request = one_record_request(scope, raw)
+        self._rejected.append(Rejected(request, sha256(request).hexdigest(), reason, self._received_from))
+
+    def _flush(self) -> None:
+        rows, self._rows = self._rows, []
+        columns = list(zip(*rows, strict=True))
+        columns[SLOT["occurred_at"]] = tuple(
+            [
+                (time or observed or self._arrival_ns) // _NS_PER_US
+                for time, observed in zip(
+                    columns[SLOT["time_unix_nano"]], columns[SLOT["observed_time_unix_nano"]], strict=True
+                )
+            ]
+        )
+        arrays = [pa.array(values, field.type) for values, field in zip(columns, ROW, strict=True)]
+        batch = pa.RecordBatch.from_arrays(arrays, schema=ROW)
+        arrays += [id_keys(batch.column("record_id")), digests(batch)]
+        self._batches.append(pa.RecordBatch.from_arrays(arrays, schema=DECODED))
+
+    def finish(self, total: int) -> Decoded:
+        """Everything that was taken."""
+        if self._rows:
+            self._flush()
+        return Decoded(pa.Table.from_batches(self._batches, schema=DECODED), tuple(self._rejected), self._others, total)
+
+
+def _check_size(size: int, what: str) -> None:
+    if size > _MAX_MESSAGE_BYTES:
+        raise UnacceptableError(f"{what} takes {size} bytes; {_MAX_MESSAGE_BYTES} are allowed")
