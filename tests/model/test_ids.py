@@ -1,0 +1,123 @@
+"""Ids: what equals what, and the time an id carries."""
+
+import enum
+import os
+import time
+from uuid import UUID, uuid4
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from otel_audit.errors import InvalidRecordError
+from otel_audit.model.ids import MAX_ID_CHARS, format_id, id_time_ms, new_record_id, parse_id, to_id
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40)
+
+
+@given(st.one_of(st.uuids(), texts, st.integers(-(2**63), 2**64 - 1), st.uuids().map(str)))
+def test_an_id_comes_back_from_its_text_as_itself(given_id):
+    value = to_id(given_id, "x")
+    assert parse_id(format_id(value)) == value
+    assert type(parse_id(format_id(value))) is type(value)
+    assert to_id(value, "x") == value
+
+
+@given(st.text(max_size=60))
+def test_any_text_is_an_id(text):
+    assert format_id(parse_id(text)) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["6BA7B812-9DAD-11D1-80B4-00C04FD430C8", "{6ba7b812-9dad-11d1-80b4-00c04fd430c8}",
+     "6ba7b8129dad11d180b400c04fd430c8", "urn:uuid:6ba7b812-9dad-11d1-80b4-00c04fd430c8",
+     "6ba7b812-9dad-11d1-80b4-00c04fd430c٨"],
+)  # fmt: skip
+def test_only_canonical_text_is_a_uuid(text):
+    assert to_id(text, "x") == text
+
+
+def test_an_int_is_decimal_text_and_an_enum_is_its_value():
+    class Kind(str, enum.Enum):  # noqa: UP042 - its str() is not its value
+        ADMIN = "admin"
+
+    class Number(enum.IntEnum):
+        SEVEN = 7
+
+    assert to_id(7, "x") == to_id("7", "x") == to_id(Number.SEVEN, "x") == "7"
+    assert type(to_id(Kind.ADMIN, "x")) is str
+    assert to_id(Kind.ADMIN, "x") == "admin"
+
+
+def test_a_drivers_uuid_becomes_a_plain_one():
+    class Theirs(UUID):
+        pass
+
+    value = uuid4()
+    assert type(to_id(Theirs(int=value.int), "x")) is UUID
+    assert to_id(Theirs(int=value.int), "x") == value
+
+
+@pytest.mark.parametrize(
+    ("value", "rule"),
+    [
+        ("", "must not be empty"),
+        ("x" * (MAX_ID_CHARS + 1), "must be at most 512 characters, not 513"),
+        ("a\ud800", "holds a lone surrogate at character 1"),
+        (True, "must be a UUID, str or int, not bool"),
+        (1.0, "must be a UUID, str or int, not float"),
+        (None, "must be a UUID, str or int, not NoneType"),
+        (b"x", "must be a UUID, str or int, not bytes"),
+        (2**64, "an integer id must fit in 64 bits"),
+        (-(2**63) - 1, "an integer id must fit in 64 bits"),
+    ],
+)
+def test_what_is_no_id_names_field_and_rule(value, rule):
+    with pytest.raises(InvalidRecordError) as caught:
+        to_id(value, "owner_id")
+    assert (caught.value.field, caught.value.rule) == ("owner_id", rule)
+
+
+def test_record_ids_are_version_7_and_increase():
+    ids = [new_record_id() for _ in range(10_000)]
+    assert ids == sorted(ids)
+    assert len(set(ids)) == len(ids)
+    assert {(value.version, value.variant) for value in ids} == {(7, "specified in RFC 4122")}
+
+
+def test_a_record_id_carries_its_time():
+    before = time.time_ns() // 1_000_000
+    moment = id_time_ms(new_record_id())
+    # Within one millisecond's burst the clock of an id may run ahead a little.
+    assert before - 1_000 <= moment <= time.time_ns() // 1_000_000 + 1_000
+
+
+@pytest.mark.parametrize("value", [uuid4(), UUID("6ba7b812-9dad-11d1-80b4-00c04fd430c8"), "text", UUID(int=0)])
+def test_other_ids_carry_no_time(value):
+    assert id_time_ms(value) is None
+
+
+def test_the_time_of_the_rfcs_example():
+    """RFC 9562, appendix A.6."""
+    assert id_time_ms(UUID("017f22e2-79b0-7cc3-98c4-dc0c0c07398f")) == 1645557742000
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_forked_children_draw_ids_of_their_own():
+    new_record_id()
+    pipes = []
+    for _ in range(8):
+        reading, writing = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            os.write(writing, " ".join(str(new_record_id()) for _ in range(20)).encode())
+            os._exit(0)
+        os.close(writing)
+        pipes.append((pid, reading))
+    ids = [str(new_record_id()) for _ in range(20)]
+    for pid, reading in pipes:
+        ids += os.read(reading, 65_536).decode().split()
+        os.close(reading)
+        os.waitpid(pid, 0)
+    assert len(ids) == len(set(ids)) == 180
