@@ -28,20 +28,29 @@ class FileLookup:
     def digests(self, record_ids: list[str]) -> dict[str, int]:
         """Content digests, by id, of those ids that the log holds. Cost: the id column of each row group whose span
         covers one of them; UUIDv7 spans are narrow, so usually none or one."""
+        while True:
+            try:
+                return self._digests(record_ids)
+            except FileNotFoundError:
+                continue  # a merge or seal replaced the file meanwhile: its rows stand in another one now
+
+    def _digests(self, record_ids: list[str]) -> dict[str, int]:
         found: dict[str, int] = {}
-        files = self._store.coverage().files
-        self._spans = {name: span for name, span in self._spans.items() if name in set(files)}
-        for name in files:
-            (known,) = self._store.known((name,))
+        files = self._store.maximal()
+        self._spans = {name: self._spans[name] for name, _ in files if name in self._spans}
+        for name, known in files:
+            spans = self._spans.get(name)
+            if spans is not None and not any(low <= id_ <= high for low, high in spans for id_ in record_ids):
+                continue
             try:
                 with pq.ParquetFile(known.path) as file:
-                    spans = self._spans.get(name)
-                    if spans is None:
-                        spans = self._spans[name] = _record_id_spans(file)
+                    spans = self._spans.setdefault(name, _record_id_spans(file))
                     for at, (low, high) in enumerate(spans):
                         inside = [id_ for id_ in record_ids if low <= id_ <= high and id_ not in found]
                         if inside:
                             found |= self._in_group(file, at, inside)
+            except FileNotFoundError:
+                raise
             except (pa.ArrowInvalid, OSError) as error:
                 raise ArchiveFaultError(f"{known.path}: cannot be read: {error}") from error
         return found
@@ -68,10 +77,9 @@ def _record_id_spans(file: pq.ParquetFile) -> list[tuple[str, str]]:
 
 def rows_from(store: Store, first: int) -> Iterator[tuple[pa.Table, int]]:
     """The log's rows from an index on, in pieces: (rows, log index after the last of them)."""
-    for name in store.coverage().files:
+    for name, known in store.maximal():
         if name.last < first:
             continue
-        (known,) = store.known((name,))
         try:
             with pq.ParquetFile(known.path) as file:
                 for at in range(file.metadata.num_row_groups):

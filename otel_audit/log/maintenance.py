@@ -79,8 +79,8 @@ class Maintenance:
 
 
 def _hot_files(store: Store) -> list[HotFile]:
-    names = [name for name in store.coverage().files if name.stage is not Stage.SEALED]
     return [
         HotFile(name, utc_day(known.footer.recorded_min_us), known.footer.size_bytes)
-        for name, known in zip(names, store.known(tuple(names)), strict=True)
+        for name, known in store.maximal()
+        if name.stage is not Stage.SEALED
     ]

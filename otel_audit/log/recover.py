@@ -36,9 +36,8 @@ def recover(store: Store) -> None:
     found = _adopt(store)
     for folder, tmp in _temporaries(store.root):
         _settle_temporary(store, found, folder, tmp)
-    with store.lock:
-        store.files = found
-    coverage = resolve(found)
+    store.adopt(found)
+    coverage = store.coverage()
     for name in coverage.files:
         hidden = tuple(other for other in coverage.hidden if name.covers(other))
         inputs = resolve(hidden, start=name.first).files

@@ -55,11 +55,9 @@ class Counters:
     def stats(self, activity: Store, quarantine: Store) -> LogStats:
         """A snapshot."""
         files = {Stage.COMMITTED: [0, 0], Stage.MERGED: [0, 0], Stage.SEALED: [0, 0]}
-        names = activity.coverage().files
-        for name, known in zip(names, activity.known(names), strict=True):
+        for name, known in activity.maximal():
             files[name.stage][0] += 1
             files[name.stage][1] += known.footer.size_bytes
-        held = quarantine.coverage().files
         return LogStats(
             committed=self.committed,
             duplicates=self.duplicates,
@@ -76,5 +74,5 @@ class Counters:
             sealed_bytes=files[Stage.SEALED][1],
             rows=activity.next_index,
             quarantine_rows=quarantine.next_index,
-            quarantine_bytes=sum(known.footer.size_bytes for known in quarantine.known(held)),
+            quarantine_bytes=sum(known.footer.size_bytes for _, known in quarantine.maximal()),
         )

@@ -51,6 +51,7 @@ class Store:
         self.clock = clock
         self.lock = threading.Lock()
         self.files: dict[FileName, Known] = {}
+        self._coverage: Coverage | None = None
         self.next_index = 0
         self.settled = False
         self._recent: OrderedDict[FileName, pa.Table] = OrderedDict()
@@ -59,7 +60,22 @@ class Store:
     def coverage(self) -> Coverage:
         """What the published files amount to."""
         with self.lock:
-            return resolve(self.files)
+            return self._resolved()
+
+    def maximal(self) -> list[tuple[FileName, Known]]:
+        """The files to read, in log order."""
+        with self.lock:
+            return [(name, self.files[name]) for name in self._resolved().files]
+
+    def _resolved(self) -> Coverage:
+        if self._coverage is None:
+            self._coverage = resolve(self.files)
+        return self._coverage
+
+    def adopt(self, files: dict[FileName, Known]) -> None:
+        """Take what recovery found for the whole truth."""
+        with self.lock:
+            self.files, self._coverage = files, None
 
     def known(self, names: tuple[FileName, ...]) -> list[Known]:
         """Paths and footers of published files."""
@@ -123,6 +139,7 @@ class Store:
             raise
         with self.lock:
             self.files[name] = Known(final, replace(footer, size_bytes=content.size))
+            self._coverage = None
         return final
 
     def _abandon(self, tmp: Path) -> None:
@@ -138,6 +155,7 @@ class Store:
         self.disk.unlink(known.path)
         with self.lock:
             del self.files[name]
+            self._coverage = None
         self._forget(name)
 
     def sealed_folder(self, day: str) -> Path:

@@ -99,7 +99,7 @@ class Writer:
         fresh = {key: item for key, item, verdict in zip(keys, held, verdicts, strict=True) if verdict == Verdict.NEW}
         if not fresh:
             return set()
-        size = sum(known.footer.size_bytes for known in self._quarantine.known(self._quarantine.coverage().files))
+        size = sum(known.footer.size_bytes for _, known in self._quarantine.maximal())
         if size + sum(len(item.request) for item in fresh.values()) > self._quarantine_max_bytes:
             return {item.request_at for item in held if quarantine_key(item.digest) in fresh}
         rows = held_rows((item.digest, item.received_from, item.reason, item.request) for item in fresh.values())

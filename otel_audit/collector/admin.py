@@ -1,0 +1,45 @@
+"""What a person asks of a running collector: `POST /admin/seal`, `/admin/quarantine/<sha256>/release` and `/drop`.
+
+The collector owns its data folder, so the command line comes here for what changes it. Only this machine may ask, and
+no browser: a web page can send a POST to 127.0.0.1, but its browser always adds an Origin.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Any
+
+from otel_audit.collector.answers import Answer, Dialect, Scope, json_answer, refusal
+from otel_audit.collector.hosts import host_allowed, is_loopback
+from otel_audit.collector.request import header_values, peer_address
+from otel_audit.log.engine import ActivityLog
+
+__all__ = ["PREFIX", "answer_admin"]
+
+PREFIX = "/admin/"
+_DECISION = re.compile(r"/admin/quarantine/([0-9a-f]{64})/(release|drop)")
+
+
+async def answer_admin(scope: Scope, log: ActivityLog) -> Answer:
+    """Do what the path says. Raises what the log raises."""
+    local = is_loopback(peer_address(scope)) and host_allowed(header_values(scope, b"host"))
+    if not local or header_values(scope, b"origin"):
+        return refusal(403, "/admin is for this machine's command line only", Dialect.PROBLEM)
+    path = scope["path"]
+    decision = _DECISION.fullmatch(path)
+    if path != "/admin/seal" and decision is None:
+        return refusal(404, f"no such path: {path}", Dialect.PROBLEM)
+    if scope["method"] != "POST":
+        return refusal(405, "use POST", Dialect.PROBLEM, ((b"allow", b"POST"),))
+    if decision is None:
+        return json_answer(200, {"sealed_files": await asyncio.to_thread(log.seal)})
+    return json_answer(200, await asyncio.to_thread(_decide, log, decision[1], decision[2]))
+
+
+def _decide(log: ActivityLog, sha256: str, decision: str) -> dict[str, Any]:
+    if decision == "release":
+        log.release(sha256)
+    else:
+        log.drop(sha256)
+    return {"sha256": sha256, "decision": "released" if decision == "release" else "dropped"}

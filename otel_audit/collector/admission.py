@@ -1,0 +1,62 @@
+"""The byte budget: how much of other people's data may be in memory at once.
+
+A request reserves room before its body is read, holds it while it is decoded and committed, and gives it back when it
+is answered. There is no waiting for room: no room is `OverloadedError` at once, which the client turns into a resend,
+because a queue of unread requests would only hide the overload and grow. Belongs to one event loop; not thread-safe.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from otel_audit.errors import OverloadedError
+
+__all__ = ["ByteBudget", "Hold"]
+
+_STEP_BYTES = 256 << 10
+
+
+class ByteBudget:
+    """So many bytes, shared by all requests."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self.limit_bytes = limit_bytes
+        self.held_bytes = 0
+
+    def hold(self, size_bytes: int) -> Hold:
+        """Reserve room. Raises OverloadedError when there is none."""
+        hold = Hold(self)
+        hold.resize(size_bytes)
+        return hold
+
+
+class Hold:
+    """One request's share; a context manager that gives it back."""
+
+    def __init__(self, budget: ByteBudget) -> None:
+        self._budget = budget
+        self.size_bytes = 0
+
+    def resize(self, size_bytes: int) -> None:
+        """Hold exactly this much. Raises OverloadedError, with nothing changed, when growing finds no room."""
+        budget = self._budget
+        held = budget.held_bytes - self.size_bytes + size_bytes
+        if held > budget.limit_bytes and size_bytes > self.size_bytes:
+            raise OverloadedError(f"no room: {budget.held_bytes} of {budget.limit_bytes} bytes are in use")
+        budget.held_bytes = held
+        self.size_bytes = size_bytes
+
+    def cover(self, size_bytes: int) -> None:
+        """Hold at least this much, growing in steps. Raises OverloadedError when there is no room."""
+        if size_bytes > self.size_bytes:
+            room = self._budget.limit_bytes - self._budget.held_bytes
+            step = min(_STEP_BYTES, max(room, 0))
+            self.resize(max(size_bytes, self.size_bytes + step))
+
+    def __enter__(self) -> Hold:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.resize(0)

@@ -1,0 +1,201 @@
+"""Routing, as a plain ASGI application: on the way of a record there is no framework."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from otel_audit._version import __version__
+from otel_audit.collector.admin import PREFIX as ADMIN_PREFIX
+from otel_audit.collector.admin import answer_admin
+from otel_audit.collector.admission import ByteBudget
+from otel_audit.collector.answers import (
+    SUCCESS,
+    Answer,
+    ASGIApp,
+    Dialect,
+    Receive,
+    Scope,
+    Send,
+    answer_for,
+    json_answer,
+    reason_for,
+    refusal,
+    send_answer,
+)
+from otel_audit.collector.hosts import host_allowed
+from otel_audit.collector.intake import Intake
+from otel_audit.collector.metrics import Metrics
+from otel_audit.collector.request import (
+    ClientGone,
+    Head,
+    Incoming,
+    header_values,
+    parse_head,
+    peer_address,
+    read_body,
+    reserve,
+)
+from otel_audit.config import Settings
+from otel_audit.errors import OtelAuditError, OverloadedError, UnwritableError
+from otel_audit.log.engine import ActivityLog
+
+__all__ = ["CollectorApp"]
+
+LOGS_PATH = "/v1/logs"
+READS_PREFIX = "/v1/audit"
+_LOG_EVERY_S = 1.0
+
+
+class CollectorApp:
+    """Takes OTLP/HTTP in, answers for its health, and hands reading on.
+
+    `stopping` is set by the server that runs it: from then on `/readyz` says so.
+    """
+
+    def __init__(
+        self,
+        log: ActivityLog,
+        settings: Settings,
+        intake: Intake,
+        budget: ByteBudget,
+        metrics: Metrics,
+        *,
+        reads: ASGIApp | None,
+        check_host: bool,
+    ) -> None:
+        self.stopping = False
+        self._log = log
+        self._intake = intake
+        self._budget = budget
+        self._metrics = metrics
+        self._reads = reads
+        self._check_host = check_host
+        self._most_bytes: int = settings.max_request_bytes
+        self._read_timeout_s: float = settings.read_timeout_s
+        self._logger = structlog.get_logger("otel_audit.collector")
+        self._logged_at: dict[str, float] = {}
+        self._pages: dict[str, Callable[[], Awaitable[Answer]]] = {
+            "/healthz": self._healthz,
+            "/readyz": self._readyz,
+            "/metrics": self._exposition,
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request. Every way out is an answer, but for a client that left."""
+        if scope["type"] != "http":
+            return
+        head = parse_head(scope)
+        incoming = Incoming(head, receive)
+        try:
+            answer = await self._answer(scope, head, incoming, receive, send)
+        except ClientGone:
+            self._metrics.refused.labels("client_gone").inc()
+            return
+        except asyncio.CancelledError:
+            # The time for stopping is over. What was in work may be kept or not; the client will send it again.
+            error = OverloadedError("the time for stopping was over before the request was committed")
+            answer = answer_for(error, _dialect(scope, head))
+            self._refused("stopping", answer, scope, str(error))
+        except OtelAuditError as error:
+            answer = answer_for(error, _dialect(scope, head))
+            self._refused(reason_for(error), answer, scope, str(error))
+        except Exception as error:
+            answer = answer_for(error, _dialect(scope, head))
+            self._metrics.refused.labels("internal").inc()
+            self._logger.error("internal fault", path=scope["path"], exc_info=error)
+        if answer is not None:
+            await send_answer(answer, send, None if incoming.finished else receive)
+
+    async def _answer(
+        self, scope: Scope, head: Head, incoming: Incoming, receive: Receive, send: Send
+    ) -> Answer | None:
+        path: str = scope["path"]
+        if self._check_host and not host_allowed(header_values(scope, b"host")):
+            return self._routing(403, "the Host header must name this machine's loopback", scope, head)
+        if path == LOGS_PATH:
+            if scope["method"] != "POST":
+                return self._routing(405, "use POST", scope, head, ((b"allow", b"POST"),))
+            return await self._take(scope, head, incoming)
+        if path in self._pages:
+            if scope["method"] not in {"GET", "HEAD"}:
+                return self._routing(405, "use GET", scope, head, ((b"allow", b"GET, HEAD"),))
+            return await self._pages[path]()
+        if path.startswith(ADMIN_PREFIX):
+            return await answer_admin(scope, self._log)
+        if self._reads is not None and (path == READS_PREFIX or path.startswith(READS_PREFIX + "/")):
+            await self._read(self._reads, scope, receive, send)
+            return None
+        return self._routing(404, f"no such path: {path}", scope, head)
+
+    async def _take(self, scope: Scope, head: Head, incoming: Incoming) -> Answer:
+        head.check_served()
+        if not self._log.ready:
+            raise UnwritableError(self._log.not_ready_reason or "not ready")
+        with reserve(self._budget, head, self._most_bytes) as hold:
+            body = await read_body(incoming, head, hold, most_bytes=self._most_bytes, timeout_s=self._read_timeout_s)
+            await self._intake.take(body, peer_address(scope))
+        return SUCCESS
+
+    async def _read(self, reads: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+
+        async def watched(message: dict[str, object]) -> None:
+            nonlocal started
+            started = started or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await reads(scope, receive, watched)  # type: ignore[arg-type]
+        except Exception:
+            if not started:
+                raise
+            # Half an answer is out; the server closes the connection, so that nobody takes it for a whole one.
+            self._logger.exception("a read failed while it was being answered", path=scope["path"])
+
+    async def _healthz(self) -> Answer:
+        return json_answer(200, {"status": "ok", "log": self._log.name, "version": __version__})
+
+    async def _readyz(self) -> Answer:
+        if self.stopping:
+            return json_answer(503, {"status": "stopping", "log": self._log.name})
+        if not self._log.ready:
+            reason = self._log.not_ready_reason
+            return json_answer(503, {"status": "not ready", "reason": reason, "log": self._log.name})
+        return json_answer(200, {"status": "ready", "log": self._log.name})
+
+    async def _exposition(self) -> Answer:
+        body = await asyncio.to_thread(self._metrics.exposition)
+        return Answer(200, body, self._metrics.content_type)
+
+    def _routing(
+        self, status: int, message: str, scope: Scope, head: Head, headers: tuple[tuple[bytes, bytes], ...] = ()
+    ) -> Answer:
+        answer = refusal(status, message, _dialect(scope, head), headers)
+        self._refused({403: "host", 404: "path", 405: "method"}[status], answer, scope, message)
+        return answer
+
+    def _refused(self, reason: str, answer: Answer, scope: Scope, message: str) -> None:
+        """Count a refusal and log it, at most once a second for each reason: a flood of requests is none of lines."""
+        self._metrics.refused.labels(reason).inc()
+        now = time.monotonic()
+        if now - self._logged_at.get(reason, now - 2 * _LOG_EVERY_S) >= _LOG_EVERY_S:
+            self._logged_at[reason] = now
+            self._logger.warning(
+                "refused",
+                reason=reason,
+                status=answer.status,
+                path=scope["path"],
+                peer=peer_address(scope),
+                why=message,
+            )
+
+
+def _dialect(scope: Scope, head: Head) -> Dialect:
+    """OTLP is answered in OTLP; whatever else was asked is answered as a problem."""
+    if head.dialect is Dialect.OTLP_JSON and scope["path"] != LOGS_PATH:
+        return Dialect.PROBLEM
+    return head.dialect

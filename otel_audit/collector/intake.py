@@ -1,0 +1,52 @@
+"""From a body's bytes to a durable commit: decode, submit, wait. Whoever gets a result may answer success."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from otel_audit.collector.decoding import Decoder
+from otel_audit.collector.metrics import Metrics
+from otel_audit.config import Settings
+from otel_audit.errors import OverloadedError
+from otel_audit.log.engine import ActivityLog
+
+__all__ = ["Intake"]
+
+
+class Intake:
+    """The way into the log. Belongs to one event loop."""
+
+    def __init__(
+        self, log: ActivityLog, decoder: Decoder, metrics: Metrics, settings: Settings, clock_ns: Callable[[], int]
+    ) -> None:
+        self._log = log
+        self._decoder = decoder
+        self._metrics = metrics
+        self._clock_ns = clock_ns
+        self._max_records: int = settings.max_request_records
+        self._wait_s: float = settings.queue_wait_s
+        self._slots = asyncio.Semaphore(decoder.slots)
+
+    async def take(self, body: bytes, received_from: str) -> None:
+        """Returns when every activity of the request is durable (or in quarantine, when it is no valid one).
+
+        Raises:
+            MalformedRequestError, RequestTooLargeError: nothing of the request was kept.
+            OverloadedError, StorageError: something may have been kept; sending it all again is harmless.
+        """
+        arrival_ns = self._clock_ns()
+        try:
+            async with asyncio.timeout(self._wait_s):
+                await self._slots.acquire()
+        except TimeoutError:
+            raise OverloadedError(f"waited {self._wait_s:g} s for a place to decode") from None
+        try:
+            decoded = await self._decoder.decode(body, received_from, arrival_ns, self._max_records)
+        finally:
+            self._slots.release()
+        self._metrics.received.inc(decoded.total)
+        if decoded.table.num_rows or decoded.rejected:
+            # Shielded: a commit cannot be called back, and cancelling its future would hit the log's own thread.
+            await asyncio.shield(asyncio.wrap_future(self._log.submit(decoded)))
+        self._metrics.discarded.inc(decoded.others)

@@ -1,0 +1,57 @@
+"""What the collector and the command line say to their operator: structlog, on stderr.
+
+JSON lines where nobody is looking, coloured text on a terminal. What libraries say through the standard library (the
+HTTP server's warnings) goes the same way.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import TextIO
+
+import structlog
+from structlog.typing import Processor
+
+__all__ = ["configure_logging"]
+
+
+def configure_logging(stream: TextIO | None = None, *, json: bool | None = None, level: int = logging.INFO) -> None:
+    """Set structlog and the standard library's root logger up, for a process that is ours.
+
+    Args:
+        stream: default stderr.
+        json: default: unless the stream is a terminal.
+        level: of our own lines; libraries' are shown from WARNING on.
+    """
+    stream = sys.stderr if stream is None else stream
+    json = not stream.isatty() if json is None else json
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+    ]
+    # Never with local variables: they hold other people's records.
+    frames = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+    rendering: list[Processor] = (
+        [structlog.processors.ExceptionRenderer(frames), structlog.processors.JSONRenderer()]
+        if json
+        else [structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback)]
+    )
+    structlog.configure(
+        processors=[*shared, *rendering],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.WriteLoggerFactory(stream),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)

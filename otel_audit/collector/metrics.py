@@ -1,0 +1,99 @@
+"""What `/metrics` shows, in a registry of its own: the log's figures are read when somebody looks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, SummaryMetricFamily
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.registry import Collector as MetricSource
+
+from otel_audit.log.engine import ActivityLog
+from otel_audit.log.stats import LogStats
+
+__all__ = ["REFUSAL_REASONS", "Metrics"]
+
+REFUSAL_REASONS = (
+    "malformed",
+    "media_type",
+    "too_large",
+    "overloaded",
+    "storage",
+    "internal",
+    "client_gone",
+    "stopping",
+    "host",
+    "path",
+    "method",
+)
+
+_COUNTERS: tuple[tuple[str, str, str], ...] = (
+    ("otel_audit_committed_records", "committed", "Records committed to the log."),
+    ("otel_audit_duplicate_records", "duplicates", "Repeats of a record that was already there; dropped."),
+    ("otel_audit_conflicting_records", "conflicts", "Records with a known id and other content; quarantined."),
+    ("otel_audit_quarantined_records", "quarantined", "Records that are no valid activity; quarantined."),
+    ("otel_audit_merges", "merges", "Merges of hot files."),
+    ("otel_audit_seals", "seals", "Sealed files written."),
+)
+_GAUGES: tuple[tuple[str, str, str], ...] = (
+    ("otel_audit_rows", "rows", "Rows in the log."),
+    ("otel_audit_hot_files", "hot_files", "Files committed or merged, not sealed yet."),
+    ("otel_audit_sealed_files", "sealed_files", "Sealed files."),
+    ("otel_audit_hot_bytes", "hot_bytes", "Bytes of hot files."),
+    ("otel_audit_sealed_bytes", "sealed_bytes", "Bytes of sealed files."),
+    ("otel_audit_quarantine_rows", "quarantine_rows", "Rows of the quarantine."),
+    ("otel_audit_quarantine_bytes", "quarantine_bytes", "Bytes of the quarantine."),
+    ("otel_audit_commit_seconds_last", "commit_seconds_last", "How long the last commit took."),
+)
+
+
+class Metrics:
+    """The collector's own counters, and everything else at the time of asking."""
+
+    content_type = CONTENT_TYPE_LATEST.encode()
+
+    def __init__(self, log: ActivityLog, queue_bytes: Callable[[], int]) -> None:
+        self._registry = CollectorRegistry()
+        self.received = Counter(
+            "otel_audit_received_records", "Log records in requests that could be decoded.", registry=self._registry
+        )
+        self.discarded = Counter(
+            "otel_audit_discarded_records", "Log records that are no activities; not kept.", registry=self._registry
+        )
+        self.refused = Counter(
+            "otel_audit_refused_requests", "Requests not answered with success.", ["reason"], registry=self._registry
+        )
+        for reason in REFUSAL_REASONS:
+            self.refused.labels(reason)  # shown as 0 from the start, so that a first one is a change
+        self._registry.register(_Figures(log, queue_bytes))
+
+    def exposition(self) -> bytes:
+        """All of them in Prometheus' text format."""
+        return generate_latest(self._registry)
+
+
+class _Figures(MetricSource):
+    def __init__(self, log: ActivityLog, queue_bytes: Callable[[], int]) -> None:
+        self._log = log
+        self._queue_bytes = queue_bytes
+
+    def describe(self) -> list[Metric]:
+        return []  # or registering would ask for the figures once
+
+    def collect(self) -> Iterator[Metric]:
+        stats: LogStats = self._log.stats()
+        for name, field, text in _COUNTERS:
+            yield CounterMetricFamily(name, text, value=getattr(stats, field))
+        for name, field, text in _GAUGES:
+            yield GaugeMetricFamily(name, text, value=getattr(stats, field))
+        yield SummaryMetricFamily(
+            "otel_audit_commit_seconds",
+            "Time a commit took, from sorting its records out to the durable file.",
+            count_value=stats.commits,
+            sum_value=stats.commit_seconds_sum,
+        )
+        yield GaugeMetricFamily(
+            "otel_audit_queue_bytes", "Bytes of requests being read, decoded or committed.", value=self._queue_bytes()
+        )
+        yield GaugeMetricFamily("otel_audit_ready", "1 when requests are taken.", value=1.0 if self._log.ready else 0.0)

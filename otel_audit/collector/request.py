@@ -1,0 +1,157 @@
+"""A POST to /v1/logs up to its bytes: content type, encoding, bounded reading and inflating.
+
+Room is reserved from the byte budget before the first byte of the body is read:
+- a declared length as it is; of a compressed body also eight times as much for its content, at most the largest
+  request; corrected to the true size while it inflates and after;
+- a body without a declared length in steps, as it comes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from otel_audit.collector.admission import ByteBudget, Hold
+from otel_audit.collector.answers import Dialect, Receive, Scope
+from otel_audit.collector.inflate import ENCODINGS, inflate
+from otel_audit.errors import OverloadedError, RequestTooLargeError, UnsupportedMediaTypeError
+
+__all__ = ["ClientGone", "Head", "Incoming", "header_values", "parse_head", "peer_address", "read_body", "reserve"]
+
+_USUAL_RATIO = 8
+
+
+class ClientGone(Exception):
+    """The client closed the connection before its request was complete."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What the headers say about the body.
+
+    Attributes:
+        media_type: lower case, without parameters.
+        encoding: lower case; `identity` when none is given.
+        length_bytes: declared; None for a chunked body.
+        has_body: whether a body follows at all.
+    """
+
+    media_type: str
+    encoding: str
+    length_bytes: int | None
+    has_body: bool
+
+    @property
+    def dialect(self) -> Dialect:
+        """What a refusal should be written in."""
+        if self.media_type == "application/x-protobuf":
+            return Dialect.PROTOBUF
+        return Dialect.OTLP_JSON if self.media_type == "application/json" else Dialect.PROBLEM
+
+    def check_served(self) -> None:
+        """Raises UnsupportedMediaTypeError for a content type or encoding that is not read here."""
+        if self.media_type != "application/x-protobuf":
+            got = self.media_type or "none"
+            raise UnsupportedMediaTypeError(f"content type application/x-protobuf is read here; this one is {got}")
+        if self.encoding not in ENCODINGS:
+            raise UnsupportedMediaTypeError(
+                f"content encodings gzip, zstd, deflate and identity are read here; this one is {self.encoding}"
+            )
+
+
+class Incoming:
+    """The body as it comes in. `finished` once there is nothing more to read."""
+
+    def __init__(self, head: Head, receive: Receive) -> None:
+        self._receive = receive
+        self.finished = not head.has_body
+
+    async def next_piece(self) -> bytes | None:
+        """The next bytes; None at the end. Raises ClientGone."""
+        if self.finished:
+            return None
+        message = await self._receive()
+        if message["type"] != "http.request":
+            raise ClientGone
+        self.finished = not message.get("more_body", False)
+        piece: bytes = message.get("body", b"")
+        return piece
+
+
+def header_values(scope: Scope, name: bytes) -> list[bytes]:
+    """All values of a header (name in lower case), in the order sent."""
+    return [value for key, value in scope["headers"] if key == name]
+
+
+def peer_address(scope: Scope) -> str:
+    """The address at the other end of the connection; no header is believed."""
+    client = scope.get("client")
+    return str(client[0]) if client else ""
+
+
+def parse_head(scope: Scope) -> Head:
+    """Read the headers that say something about the body. Never raises."""
+    media_type, encodings, length, chunked = "", [], None, False
+    for name, value in scope["headers"]:
+        if name == b"content-type":
+            media_type = value.decode("latin-1").partition(";")[0].strip().lower()
+        elif name == b"content-encoding":
+            encodings += [part.strip().lower() for part in value.decode("latin-1").split(",")]
+        elif name == b"content-length":
+            length = int(value)  # the server has parsed it already and answered 400 if it is no number
+        elif name == b"transfer-encoding":
+            chunked = True
+    length = None if chunked else length
+    return Head(media_type, ",".join(encodings) or "identity", length, chunked or bool(length))
+
+
+def reserve(budget: ByteBudget, head: Head, most_bytes: int) -> Hold:
+    """Room for a body that was not read yet. Raises OverloadedError, RequestTooLargeError."""
+    length = head.length_bytes or 0
+    if length > most_bytes:
+        raise RequestTooLargeError(f"{length} bytes; at most {most_bytes} are taken")
+    if head.encoding == "identity":
+        return budget.hold(length)
+    return budget.hold(min(length + min(length * _USUAL_RATIO, most_bytes), budget.limit_bytes))
+
+
+async def read_body(incoming: Incoming, head: Head, hold: Hold, *, most_bytes: int, timeout_s: float) -> bytes:
+    """The whole body, decoded. `hold` covers what is in memory at each moment and ends at the body's size.
+
+    Raises:
+        RequestTooLargeError: more than `most_bytes`, before or after decoding.
+        MalformedRequestError: a damaged or truncated encoding.
+        OverloadedError: no room, or the body did not come within `timeout_s`.
+        ClientGone: the client left.
+    """
+    pieces: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(timeout_s):
+            while (piece := await incoming.next_piece()) is not None:
+                size += len(piece)
+                if size > most_bytes:
+                    raise RequestTooLargeError(f"more than {most_bytes} bytes")
+                hold.cover(size)
+                pieces.append(piece)
+    except TimeoutError:
+        raise OverloadedError(f"the body did not come within {timeout_s:g} s") from None
+    body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    if head.encoding != "identity":
+        body = await _inflated(body, head.encoding, hold, most_bytes)
+    hold.resize(len(body))
+    return body
+
+
+async def _inflated(body: bytes, encoding: str, hold: Hold, most_bytes: int) -> bytes:
+    pieces: list[bytes] = []
+    size = 0
+    for piece in inflate(encoding, body):
+        size += len(piece)
+        if size > most_bytes:
+            raise RequestTooLargeError(f"more than {most_bytes} bytes after decompression")
+        hold.cover(len(body) + size)
+        if pieces:
+            await asyncio.sleep(0)  # a big one must not keep the loop from the others
+        pieces.append(piece)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)

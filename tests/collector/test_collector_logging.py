@@ -1,0 +1,64 @@
+"""What a process of ours says: JSON off a terminal, and never the contents of what it holds."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from otel_audit.collector.logging import configure_logging
+
+
+@pytest.fixture(autouse=True)
+def as_before() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    structlog.reset_defaults()
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def fail(secret: str) -> None:
+    raise ZeroDivisionError("divided")
+
+
+@pytest.mark.parametrize("stream", [io.StringIO(), Terminal()])
+def test_a_traceback_shows_no_local_variables(stream):
+    configure_logging(stream)
+    try:
+        fail("-".join(("s3", "cret")))
+    except ZeroDivisionError as error:
+        structlog.get_logger("x").error("broken", exc_info=error)
+    assert "ZeroDivisionError" in stream.getvalue()
+    assert "divided" in stream.getvalue()
+    assert "s3-cret" not in stream.getvalue()
+
+
+def test_off_a_terminal_every_line_is_json_with_time_and_level():
+    stream = io.StringIO()
+    configure_logging(stream)
+    structlog.get_logger("x").info("began", number=1)
+    logging.getLogger("library").warning("from %s", "elsewhere")
+    logging.getLogger("library").info("not shown")
+    ours, theirs = map(json.loads, stream.getvalue().splitlines())
+    assert (ours["event"], ours["number"], ours["level"]) == ("began", 1, "info")
+    assert (theirs["event"], theirs["level"], theirs["logger"]) == ("from elsewhere", "warning", "library")
+    assert ours["timestamp"].endswith("Z")
+
+
+def test_on_a_terminal_it_is_text_for_people():
+    stream = Terminal()
+    configure_logging(stream)
+    structlog.get_logger("x").info("began")
+    assert "began" in stream.getvalue()
+    assert not stream.getvalue().startswith("{")
