@@ -28,8 +28,8 @@ from otel_audit.errors import (
     ReaderUnavailableError,
     RecordNotFoundError,
 )
-from otel_audit.model.filters import MAX_PAGE, Filter, LogPosition, Order
-from otel_audit.model.ids import Id, IdLike, format_id, parse_id, to_id
+from otel_audit.model.filters import Filter, LogPosition, MAX_PAGE, Order, checked_record_id
+from otel_audit.model.ids import Id, IdLike, format_id, parse_id
 from otel_audit.model.pages import Cursor, Page, format_cursor
 from otel_audit.model.problem_json import PROBLEM_MEDIA_TYPE, problem_type
 from otel_audit.model.reading import RecordReads
@@ -143,7 +143,7 @@ class HttpReader(RecordReads):
 
     def get_by_id(self, record_id: IdLike) -> ActivityRecord | None:
         """The record with that id, or None."""
-        name = quote(format_id(to_id(record_id, "record_id")), safe="")
+        name = quote(format_id(checked_record_id(record_id)), safe="")
         try:
             return record_from_json(self._get(f"/records/{name}", []))
         except RecordNotFoundError:

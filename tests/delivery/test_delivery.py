@@ -1,0 +1,428 @@
+"""Queue and sender against a real HTTP peer: what is sent, what is sent again, and what is reported."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import requests
+import structlog
+from opentelemetry import trace
+from opentelemetry.context import get_value
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from structlog.testing import capture_logs
+
+from otel_audit.delivery.delivery import Delivery
+from otel_audit.delivery.endpoint import resolve_endpoint
+from otel_audit.errors import BacklogFullError, ClosedError, ConfigError, UndeliveredError
+from otel_audit.model.record import ActivityRecord, EntityRef
+from tests.delivery.scripted_peer import Peer, Reply, partial, quick
+
+WAIT_S = 20.0
+
+
+def records(count: int) -> list[ActivityRecord]:
+    return [
+        ActivityRecord.create(actor_id=at, owner_id="o", action="do", entity_ref=EntityRef("Thing", at))
+        for at in range(count)
+    ]
+
+
+def ids(of: list[ActivityRecord]) -> list[str]:
+    return [str(record.record_id) for record in of]
+
+
+def deliver_to(url: str, *, env: dict[str, str] | None = None, resource: Any = None, **settings: object) -> Delivery:
+    return Delivery(resolve_endpoint(env or {}, argument=url), quick(**settings), resource=resource)
+
+
+@pytest.fixture
+def delivery(peer: Peer) -> Iterator[Delivery]:
+    opened = deliver_to(peer.url)
+    yield opened
+    opened.take_refused()
+    opened.close()
+
+
+def test_records_arrive_in_order_with_their_stream_numbers(peer: Peer, delivery: Delivery) -> None:
+    sent = records(5)
+    delivery.offer(sent[:3], 0)
+    for record in sent[3:]:
+        delivery.offer((record,), 0)
+    delivery.flush(WAIT_S)
+    assert peer.delivered == ids(sent)
+    attributes = [
+        {a.key: a.value for a in record.attributes}
+        for seen in peer.posts
+        for record in seen.request.resource_logs[0].scope_logs[0].log_records
+    ]
+    assert [a["audit.sequence.number"].int_value for a in attributes] == [1, 2, 3, 4, 5]
+    assert len({a["audit.sequence.stream_id"].string_value for a in attributes}) == 1
+
+
+def test_batches_have_at_most_the_records_set(peer: Peer) -> None:
+    sent = records(25)
+    delivery = deliver_to(peer.url, batch_max_records=10)
+    delivery.offer(sent, 0)
+    delivery.close()
+    assert [len(seen.ids) for seen in peer.posts] == [10, 10, 5]
+    assert peer.delivered == ids(sent)
+
+
+def test_one_connection_serves_many_requests(peer: Peer) -> None:
+    delivery = deliver_to(peer.url, batch_max_records=1)
+    delivery.offer(records(10), 0)
+    delivery.close()
+    assert len(peer.posts) == 10
+    assert len({seen.connection for seen in peer.posts}) == 1
+
+
+TRANSIENT = [
+    Reply(429),
+    Reply(502),
+    Reply(503, headers={"retry-after": "0"}),
+    Reply(504),
+    Reply(202),
+    Reply(200, b"<html>welcome</html>"),
+    Reply(drop=True),
+    Reply(cut=True),
+]
+
+
+@pytest.mark.parametrize("reply", TRANSIENT, ids=lambda r: f"{r.status}{'drop' * r.drop}{'cut' * r.cut}")
+def test_what_proves_nothing_is_sent_again_until_it_is_answered(peer: Peer, delivery: Delivery, reply: Reply) -> None:
+    peer.script = [reply, reply, reply]
+    sent = records(3)
+    delivery.offer(sent, 0)
+    delivery.flush(WAIT_S)
+    assert len(peer.posts) == 4
+    assert peer.posts[-1].ids == ids(sent)
+    assert delivery.stats().delivered == 3
+    assert delivery.stats().retries == 3
+    assert delivery.stats().trouble == ""
+
+
+def test_a_peer_that_is_not_there_yet_gets_everything_later(peer: Peer) -> None:
+    peer.stop()
+    delivery = deliver_to(peer.url)
+    sent = records(4)
+    delivery.offer(sent, 0)
+    with pytest.raises(UndeliveredError, match="Connection") as caught:
+        delivery.flush(0.05)
+    assert caught.value.count == 4
+    late = Peer(port=int(peer.url.rpartition(":")[2]))
+    try:
+        delivery.flush(WAIT_S)
+        assert late.delivered == ids(sent)
+        delivery.close()
+    finally:
+        late.stop()
+
+
+def test_retry_after_is_kept_above_our_own_longest_pause(peer: Peer) -> None:
+    delivery = deliver_to(peer.url, retry_initial_s=0, retry_max_s=0)
+    peer.script = [Reply(503, headers={"retry-after": "1"})]
+    began = time.monotonic()
+    delivery.offer(records(1), 0)
+    delivery.flush(WAIT_S)
+    assert time.monotonic() - began >= 1
+    delivery.close()
+
+
+def test_an_empty_partial_success_is_success(peer: Peer, delivery: Delivery) -> None:
+    peer.script = [Reply(200, b"\x0a\x00")]
+    delivery.offer(records(2), 0)
+    delivery.flush(WAIT_S)
+    assert len(peer.posts) == 1
+    assert delivery.stats().delivered == 2
+
+
+def test_rejected_records_are_reported_held_and_not_sent_again(peer: Peer, delivery: Delivery) -> None:
+    peer.script = [Reply(200, partial(2, "not for this tenant"))]
+    with capture_logs() as logs:
+        delivery.offer(records(5), 0)
+        with pytest.raises(UndeliveredError, match="not for this tenant") as caught:
+            delivery.flush(WAIT_S)
+    assert caught.value.count == 2
+    assert len(peer.posts) == 1
+    assert (delivery.stats().delivered, delivery.stats().refused) == (3, 2)
+    assert [entry["count"] for entry in logs if entry["log_level"] == "error"] == [2]
+    (refusal,) = delivery.refusals
+    assert (len(refusal.records), refusal.rejected) == (5, 2)
+
+
+@pytest.mark.parametrize("status", [302, 400, 401, 403, 404, 500])
+def test_a_final_answer_holds_back_its_batch_and_nothing_else(peer: Peer, status: int) -> None:
+    delivery = deliver_to(peer.url, batch_max_records=2)
+    peer.script = [Reply(status, b"because", {"location": "/elsewhere"})]
+    sent = records(4)
+    delivery.offer(sent, 0)
+    with pytest.raises(UndeliveredError, match=f"{status}.*because") as caught:
+        delivery.flush(WAIT_S)
+    assert caught.value.count == 2
+    assert peer.delivered == ids(sent[2:])
+    assert delivery.retry_refused() == 2
+    delivery.close()
+    assert sorted(peer.delivered) == sorted(ids(sent))
+
+
+def test_too_large_a_batch_is_halved_and_only_a_giant_is_refused(peer: Peer, delivery: Delivery) -> None:
+    sent = records(7)
+    giant = ids(sent)[4]
+    peer.otherwise = lambda seen: Reply(413 if len(seen.ids) > 2 or giant in seen.ids else 200)
+    delivery.offer(sent, 0)
+    with pytest.raises(UndeliveredError, match="413") as caught:
+        delivery.flush(WAIT_S)
+    assert caught.value.count == 1
+    assert peer.delivered == [identity for identity in ids(sent) if identity != giant]
+
+
+def test_compressed_requests_hold_the_same_records(peer: Peer) -> None:
+    for compression in ("gzip", "deflate"):
+        peer.seen.clear()
+        delivery = deliver_to(peer.url, env={"OTEL_EXPORTER_OTLP_COMPRESSION": compression})
+        sent = records(3)
+        delivery.offer(sent, 0)
+        delivery.close()
+        assert peer.posts[0].headers["content-encoding"] == compression
+        assert peer.delivered == ids(sent)
+
+
+def test_our_collector_acknowledges_and_another_peer_forwards(peer: Peer, delivery: Delivery) -> None:
+    assert delivery.stats().state is None
+    delivery.offer(records(1), 0)
+    delivery.flush(WAIT_S)
+    assert (delivery.stats().state, delivery.stats().log) == ("forwarded", None)
+    peer.script = [Reply(headers={"otel-audit-log": "abcdefghijklmnop"})]
+    delivery.offer(records(1), 0)
+    delivery.flush(WAIT_S)
+    assert (delivery.stats().state, delivery.stats().log) == ("acknowledged", "abcdefghijklmnop")
+
+
+def test_flush_does_not_wait_for_the_batch_delay(peer: Peer) -> None:
+    delivery = deliver_to(peer.url, batch_delay_s=3600)
+    delivery.offer(records(1), 0)
+    delivery.flush(WAIT_S)
+    assert len(peer.delivered) == 1
+    delivery.close()
+
+
+def test_flush_returns_only_after_the_answer(peer: Peer, delivery: Delivery) -> None:
+    answer = threading.Event()
+    peer.script = [Reply(after=answer)]
+    delivery.offer(records(1), 0)
+    with pytest.raises(UndeliveredError):
+        delivery.flush(0.05)
+    answer.set()
+    delivery.flush(WAIT_S)
+    assert delivery.stats().waiting == 0
+
+
+def test_a_peer_that_is_away_fills_the_queue_and_append_says_why(peer: Peer) -> None:
+    peer.otherwise = lambda seen: Reply(503, b"disk full")
+    delivery = deliver_to(peer.url, queue_max_records=3)
+    delivery.offer(records(3), 0)
+    while not delivery.stats().trouble:
+        time.sleep(0.001)
+    with pytest.raises(BacklogFullError, match=r"503.*disk full"):
+        delivery.offer(records(1), 0.01)
+    peer.otherwise = lambda seen: Reply()
+    delivery.offer(records(1), WAIT_S)
+    delivery.close()
+    assert len(peer.delivered) == 4
+
+
+def test_tasks_append_and_flush_without_holding_up_the_loop(peer: Peer) -> None:
+    answer = threading.Event()
+    peer.script = [Reply(after=answer)]
+    sent = records(6)
+
+    async def scenario() -> None:
+        delivery = deliver_to(peer.url, queue_max_records=2, batch_max_records=2)
+        appends = [asyncio.create_task(delivery.aoffer((record,), WAIT_S)) for record in sent]
+        await asyncio.sleep(0.05)  # the loop runs while four of them wait
+        assert sum(task.done() for task in appends) == 2
+        answer.set()
+        await asyncio.gather(*appends)
+        await delivery.aflush(WAIT_S)
+        await delivery.aclose()
+
+    asyncio.run(scenario())
+    assert peer.delivered == ids(sent)
+
+
+def test_close_delivers_what_is_queued_and_ends_the_thread(peer: Peer) -> None:
+    delivery = deliver_to(peer.url, batch_delay_s=3600)
+    sent = records(3)
+    delivery.offer(sent, 0)
+    thread = delivery._thread
+    delivery.close()
+    delivery.close()
+    assert peer.delivered == ids(sent)
+    assert thread is not None
+    thread.join(WAIT_S)
+    assert not thread.is_alive()
+    with pytest.raises(ClosedError):
+        delivery.offer(records(1), 0)
+
+
+@pytest.mark.parametrize("how", ["close", "aclose"])
+def test_close_says_what_it_could_not_deliver(peer: Peer, how: str) -> None:
+    peer.otherwise = lambda seen: Reply(503)
+    delivery = deliver_to(peer.url)
+    delivery.offer(records(3), 0)
+    with pytest.raises(UndeliveredError, match="503") as caught:
+        if how == "close":
+            delivery.close(0.05)
+        else:
+            asyncio.run(delivery.aclose(0.05))
+    assert caught.value.count == 3
+    with pytest.raises(UndeliveredError):
+        delivery.flush()
+
+
+def test_closing_makes_a_last_try_in_the_middle_of_our_own_pause(peer: Peer) -> None:
+    peer.script = [Reply(503)]
+    delivery = deliver_to(peer.url, retry_initial_s=3600, retry_max_s=3600)
+    delivery.offer(records(1), 0)
+    while not delivery.stats().trouble:
+        time.sleep(0.001)
+    delivery.close()
+    assert len(peer.delivered) == 1
+
+
+def test_a_failing_signer_is_tried_again_like_a_failing_connection(peer: Peer, delivery: Delivery) -> None:
+    failures = iter([OSError("token service away"), KeyError("x")])
+
+    class Signed(requests.Session):
+        def request(self, *args: Any, **kwargs: Any) -> requests.Response:  # type: ignore[override]
+            for error in failures:
+                raise error
+            return super().request(*args, **kwargs)
+
+    delivery._transport._session = Signed()
+    delivery.offer(records(1), 0)
+    delivery.flush(WAIT_S)
+    assert len(peer.delivered) == 1
+
+
+def test_a_log_that_is_broken_does_not_stop_delivery(peer: Peer, delivery: Delivery) -> None:
+    def broken(logger: object, name: str, event: object) -> str:
+        raise OSError("disk full")
+
+    before = structlog.get_config()
+    structlog.configure(processors=[broken])
+    try:
+        peer.script = [Reply(503), Reply(400)]
+        delivery.offer(records(1), 0)
+        with pytest.raises(UndeliveredError, match="400"):
+            delivery.flush(WAIT_S)
+    finally:
+        structlog.configure(**before)
+
+
+def test_sending_is_hidden_from_instrumentation_and_log_handlers(peer: Peer, delivery: Delivery) -> None:
+    keys: list[object] = []
+    logged: list[logging.LogRecord] = []
+
+    class Watched(requests.Session):
+        def request(self, *args: Any, **kwargs: Any) -> requests.Response:  # type: ignore[override]
+            from opentelemetry import context
+
+            keys.append(get_value(context._SUPPRESS_INSTRUMENTATION_KEY))
+            keys.append(get_value(context._SUPPRESS_HTTP_INSTRUMENTATION_KEY))
+            return super().request(*args, **kwargs)
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            logged.append(record)
+
+    root, handler = logging.getLogger(), Handler(logging.DEBUG)
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.DEBUG)
+    try:
+        delivery._transport._session = Watched()
+        delivery.offer(records(1), 0)
+        delivery.flush(WAIT_S)
+        assert [record for record in logged if record.name.startswith("urllib3")] == []
+        requests.get(peer.url, timeout=WAIT_S)  # another thread's requests are logged as before
+        assert [record for record in logged if record.name.startswith("urllib3")] != []
+    finally:
+        root.setLevel(level)
+        root.removeHandler(handler)
+    assert keys == [True, True]
+
+
+# --- the resource ---
+
+
+def resource_sent(peer: Peer) -> dict[str, str]:
+    resource = peer.posts[-1].request.resource_logs[0].resource
+    return {a.key: a.value.string_value for a in resource.attributes}
+
+
+def send_one(delivery: Delivery) -> None:
+    delivery.offer(records(1), 0)
+    delivery.flush(WAIT_S)
+
+
+def test_the_resource_given_wins(peer: Peer, global_provider: None) -> None:
+    for given in ({"service.name": "given"}, Resource({"service.name": "given"}, "https://schema.example/1")):
+        delivery = deliver_to(peer.url, resource=given)
+        trace.set_tracer_provider(TracerProvider(resource=Resource({"service.name": "traced"})))
+        send_one(delivery)
+        delivery.close()
+        assert resource_sent(peer) == {"service.name": "given"}
+    assert peer.posts[-1].request.resource_logs[0].schema_url == "https://schema.example/1"
+
+
+def test_a_tracer_provider_set_later_gives_the_resource(
+    peer: Peer, delivery: Delivery, global_provider: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send_one(delivery)
+    assert resource_sent(peer)["service.name"].startswith("unknown_service")
+    trace.set_tracer_provider(TracerProvider(resource=Resource({"service.name": "traced"})))
+    send_one(delivery)
+    assert resource_sent(peer) == {"service.name": "traced"}
+
+
+def test_without_a_provider_the_variables_give_the_resource(
+    peer: Peer, global_provider: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_SERVICE_NAME", "shop")
+    monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=prod")
+    delivery = deliver_to(peer.url)
+    send_one(delivery)
+    delivery.close()
+    assert resource_sent(peer)["service.name"] == "shop"
+    assert resource_sent(peer)["deployment.environment.name"] == "prod"
+
+
+def test_a_resource_that_otlp_cannot_hold_is_refused(peer: Peer) -> None:
+    with pytest.raises(ConfigError, match="resource"):
+        deliver_to(peer.url, resource={"service.name": object()})
+
+
+def test_switches_of_other_telemetry_do_not_touch_auditing(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "OTEL_SDK_DISABLED": "true",
+        "OTEL_LOGS_EXPORTER": "none",
+        "OTEL_ATTRIBUTE_COUNT_LIMIT": "1",
+        "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT": "1",
+        "OTEL_LOGRECORD_ATTRIBUTE_COUNT_LIMIT": "1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    delivery = deliver_to(peer.url)
+    sent = records(1)
+    delivery.offer(sent, 0)
+    delivery.close()
+    assert peer.delivered == ids(sent)
+    (record,) = peer.posts[0].request.resource_logs[0].scope_logs[0].log_records
+    assert len(record.attributes) > 5
