@@ -7,13 +7,23 @@ so the repos may share one log or have one each.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
-from otel_audit import ActivityLogRepo, InMemoryActivityLogRepo
+from otel_audit import ActivityLogRepo, InMemoryActivityLogRepo, OTelActivityLogRepo
+from otel_audit.bootstrap import open_collector
+from otel_audit.config import Settings, load_settings
+from otel_audit.web.app import create_app
 
 OpenRepo = Callable[..., ActivityLogRepo]
+QUICK = load_settings({}, batch_delay_s=0.001)
+
+
+def collector_settings(folder: Path) -> Settings:
+    """On a free port; small merges and seals, so that the suite meets every kind of file."""
+    return load_settings({}, data_dir=str(folder), port=0, min_free_bytes=0, merge_fan_in=4, seal_rows=200)
 
 
 @contextmanager
@@ -22,6 +32,32 @@ def memory(folder: Path) -> Iterator[OpenRepo]:
     yield InMemoryActivityLogRepo
 
 
+@contextmanager
+def otel_over_http(folder: Path) -> Iterator[OpenRepo]:
+    """Appends over OTLP to a real collector, reads through its routes."""
+    with open_collector(collector_settings(folder), create_app) as collector:
+        collector.start()
+
+        def open_repo(hooks: Iterable[Any] = ()) -> ActivityLogRepo:
+            return OTelActivityLogRepo(collector.url, reader=collector.url, hooks=tuple(hooks), settings=QUICK)
+
+        yield open_repo
+
+
+@contextmanager
+def otel_over_folder(folder: Path) -> Iterator[OpenRepo]:
+    """Appends over OTLP to a real collector, reads its data folder beside it."""
+    with open_collector(collector_settings(folder), create_app) as collector:
+        collector.start()
+
+        def open_repo(hooks: Iterable[Any] = ()) -> ActivityLogRepo:
+            return OTelActivityLogRepo(collector.url, reader=str(folder), hooks=tuple(hooks), settings=QUICK)
+
+        yield open_repo
+
+
 BACKENDS: dict[str, Callable[[Path], AbstractContextManager[OpenRepo]]] = {
     "memory": memory,
+    "otel-http": otel_over_http,
+    "otel-folder": otel_over_folder,
 }
