@@ -6,7 +6,12 @@ import os
 from collections.abc import Generator
 from typing import Any
 
+import hypothesis
 import pytest
+
+# A deadline per example would be a timing assert, and these machines are noisy.
+hypothesis.settings.register_profile("otel-audit", deadline=None)
+hypothesis.settings.load_profile("otel-audit")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -6,6 +6,7 @@ A column keeps its `field_id` for ever; a new one gets the next number and older
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 import pyarrow as pa
@@ -107,6 +108,7 @@ QUARANTINE_COLUMNS: tuple[Column, ...] = (
 )
 
 
+@cache
 def parquet_schema(columns: tuple[Column, ...]) -> pa.Schema:
     """The Arrow schema of a table of columns, field ids included."""
     return pa.schema([column.arrow for column in columns])

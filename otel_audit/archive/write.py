@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from otel_audit.archive.columns import Column
+from otel_audit.archive.columns import Column, parquet_schema
 from otel_audit.archive.footer import FOOTER_KEY, Footer
 from otel_audit.archive.names import Stage
 
@@ -51,7 +51,7 @@ def stream_parquet(
     sink = pa.BufferOutputStream()
     with pq.ParquetWriter(
         sink,
-        pa.schema([column.arrow for column in columns]),
+        parquet_schema(columns),
         compression="zstd",
         compression_level=_LEVEL[stage],
         use_dictionary=[name for name in names if name not in _PLAIN],

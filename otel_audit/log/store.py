@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 
 from otel_audit.archive.columns import Column, parquet_schema
@@ -106,12 +107,13 @@ class Store:
 
     def _numbered(self, table: pa.Table, first: int) -> pa.Table:
         count = table.num_rows
-        recorded_us = pa.scalar(self.clock() // 1000, pa.int64())
-        numbered = table.append_column("log_index", pa.array(range(first, first + count), pa.int64()))
-        numbered = numbered.append_column(
-            "recorded_at", pa.repeat(recorded_us, count).cast(pa.timestamp("us", tz="UTC"))
-        )
-        return numbered.select(self.schema.names).cast(self.schema)
+        recorded_us = np.full(count, self.clock() // 1000, dtype="datetime64[us]")
+        made = {
+            "log_index": pa.array(np.arange(first, first + count)),
+            "recorded_at": pa.array(recorded_us, pa.timestamp("us", tz="UTC")),
+        }
+        columns = [made[name] if name in made else table.column(name) for name in self.schema.names]
+        return pa.Table.from_arrays(columns, schema=self.schema)
 
     def publish(self, name: FileName, folder: Path, content: pa.Buffer, footer: Footer) -> Path:
         """Write a file, make it durable, and only then let readers see it.
