@@ -12,6 +12,7 @@ from __future__ import annotations
 from binascii import hexlify, unhexlify
 from collections.abc import Mapping, Sequence
 from struct import Struct
+from struct import error as StructError
 from typing import Any
 from uuid import UUID
 
@@ -68,8 +69,8 @@ def encode_record(record: ActivityRecord, observed_ns: int, stream: tuple[str, i
     """
     try:
         return _encode_record(record, observed_ns, stream)
-    except UnicodeEncodeError as error:
-        raise InvalidRecordError("record", f"holds a lone surrogate ({error.object[:40]!r})") from None
+    except (ValueError, StructError) as error:
+        raise InvalidRecordError("record", f"has no OTLP form: {error}") from None
 
 
 def _encode_record(record: ActivityRecord, observed_ns: int, stream: tuple[str, int] | None) -> bytes:

@@ -103,6 +103,8 @@ def format_plain_map(entries: Iterable[KeyValue], levels: int = 0) -> tuple[str,
             _refuse_key(entry)
         if text := value.string_value:
             members[key] = f"{quote(key)}:{quote(text)}"
+        elif number := value.int_value:
+            members[key] = f"{quote(key)}:{number}"
         else:
             shown, same = _plain(value, levels)
             members[key] = f"{quote(key)}:{shown}"

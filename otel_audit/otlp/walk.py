@@ -21,7 +21,16 @@ from otel_audit.otlp.columns import SLOT
 from otel_audit.otlp.names import AUDIT_PREFIX, BY_KEY, RAW_PREFIX, WIRE, WireName
 from otel_audit.otlp.values import UnacceptableError, format_object, format_plain_map, format_typed, quote
 
-__all__ = ["RAW_DROPPED", "RAW_OBSERVED", "RAW_SPAN_ID", "RAW_TIME", "RAW_TRACE_ID", "fill_row", "is_activity"]
+__all__ = [
+    "MAX_MESSAGE_BYTES",
+    "RAW_DROPPED",
+    "RAW_OBSERVED",
+    "RAW_SPAN_ID",
+    "RAW_TIME",
+    "RAW_TRACE_ID",
+    "fill_row",
+    "is_activity",
+]
 
 RAW_TIME = RAW_PREFIX + "time_unix_nano"
 RAW_OBSERVED = RAW_PREFIX + "observed_time_unix_nano"
@@ -29,6 +38,8 @@ RAW_DROPPED = RAW_PREFIX + "dropped_attributes_count"
 RAW_TRACE_ID = RAW_PREFIX + "trace_id"
 RAW_SPAN_ID = RAW_PREFIX + "span_id"
 
+MAX_MESSAGE_BYTES = 8 << 20
+"""Of one record, Resource or scope: what protobuf may be asked to parse. Our own limits on a record keep it below."""
 _MAX_ACTION_CHARS = 256
 _I64_MAX = 2**63 - 1
 _NO_TRACE, _NO_SPAN = bytes(16), bytes(8)
@@ -54,6 +65,8 @@ def is_activity(raw: bytes) -> bool:
     """
     if _AUDIT_PREFIX_BYTES not in raw:
         return False
+    if len(raw) > MAX_MESSAGE_BYTES:
+        return True
     try:
         record = LogRecord.FromString(raw)
     except DecodeError:
@@ -67,6 +80,8 @@ def fill_row(raw: bytes, row: list[Any]) -> None:
     Raises:
         UnacceptableError: the record is no valid activity; the reason is meant for a person. The row is void.
     """
+    if len(raw) > MAX_MESSAGE_BYTES:
+        raise UnacceptableError(f"it takes {len(raw)} bytes; {MAX_MESSAGE_BYTES} are allowed")
     try:
         record = LogRecord.FromString(raw)
     except DecodeError:

@@ -93,7 +93,11 @@ def test_a_record_id_carries_its_time():
     assert before - 1_000 <= moment <= time.time_ns() // 1_000_000 + 1_000
 
 
-@pytest.mark.parametrize("value", [uuid4(), UUID("6ba7b812-9dad-11d1-80b4-00c04fd430c8"), "text", UUID(int=0)])
+@pytest.mark.parametrize(
+    "value",
+    [uuid4(), UUID("6ba7b812-9dad-11d1-80b4-00c04fd430c8"), "text", UUID(int=0)],
+    ids=["v4", "v1", "text", "zero"],
+)
 def test_other_ids_carry_no_time(value):
     assert id_time_ms(value) is None
 

@@ -18,22 +18,47 @@ from otel_audit.otlp.rows import row_to_log_record, rows_to_request
 
 from .wire import av, canonical_record, canonical_request, decode, kv, log_record, only_row, request, requests
 
-_SETTINGS = settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+_FEW = settings(max_examples=15, suppress_health_check=list(HealthCheck))
+_MANY = settings(max_examples=150, suppress_health_check=list(HealthCheck))
 
 
 @given(requests(bad=False))
-@_SETTINGS
+@_FEW
 def test_every_valid_record_comes_back_exactly(body: bytes) -> None:
     """Rows give back what was sent: nothing is rejected, changed or left out."""
+    _check_exact(body)
+
+
+@given(requests(bad=True))
+@_FEW
+def test_every_record_is_a_row_or_rejected_or_no_activity(body: bytes) -> None:
+    """Nothing vanishes: rows, rejected requests and the count of others make up what was sent."""
+    _check_accounted(body)
+
+
+@pytest.mark.slow
+@given(requests(bad=False))
+@_MANY
+def test_every_valid_record_comes_back_exactly_at_length(body: bytes) -> None:
+    """The same, for far more requests."""
+    _check_exact(body)
+
+
+@pytest.mark.slow
+@given(requests(bad=True))
+@_MANY
+def test_every_record_is_accounted_for_at_length(body: bytes) -> None:
+    """The same, for far more requests."""
+    _check_accounted(body)
+
+
+def _check_exact(body: bytes) -> None:
     decoded = decode(body)
     assert [rejected.reason for rejected in decoded.rejected] == []
     assert canonical_request(rows_to_request(decoded.table)) == canonical_request(body)
 
 
-@given(requests(bad=True))
-@_SETTINGS
-def test_every_record_is_a_row_or_rejected_or_no_activity(body: bytes) -> None:
-    """Nothing vanishes: rows, rejected requests and the count of others make up what was sent."""
+def _check_accounted(body: bytes) -> None:
     decoded = decode(body)
     sent = canonical_request(body)
     back = canonical_request(rows_to_request(decoded.table))
