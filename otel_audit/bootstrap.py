@@ -1,0 +1,145 @@
+"""Builds the product's parts from settings: the one place that knows which implementation goes where.
+
+Whoever calls closes what is given back. The web layer stands above this one, so the collector is handed it as an
+argument.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import requests
+
+from otel_audit.config import Settings
+from otel_audit.delivery.endpoint import resolve_endpoint
+from otel_audit.errors import ConfigError, MissingExtraError, NotADataFolderError
+from otel_audit.ports import ActivityLogReader
+from otel_audit.repos.http_reader import HttpReader
+from otel_audit.repos.otel import OTelActivityLogRepo
+
+if TYPE_CHECKING:
+    from otel_audit.collector.answers import ASGIApp
+    from otel_audit.collector.server import Collector
+    from otel_audit.log.engine import ActivityLog
+    from otel_audit.query.reader import DuckDBReader
+    from otel_audit.query.session import SqlSession
+
+__all__ = ["endpoint_url", "open_collector", "open_folder_reader", "open_log", "open_reader", "open_repo", "open_sql"]
+
+_PROBE_S = 2.0
+_LOG_HEADER = "otel-audit-log"
+
+
+def open_repo(settings: Settings) -> OTelActivityLogRepo:
+    """The repo an application uses, by its settings. Raises ConfigError."""
+    return OTelActivityLogRepo(settings=settings)
+
+
+def endpoint_url(settings: Settings, env: Mapping[str, str] | None = None) -> str:
+    """The URL that records are posted to. Raises ConfigError."""
+    return resolve_endpoint(os.environ if env is None else env, audit_endpoint=settings.endpoint).url
+
+
+def open_reader(settings: Settings, env: Mapping[str, str] | None = None) -> HttpReader | DuckDBReader:
+    """Where to read: what `reader` names, else the collector behind the endpoint if ours answers there, else the data
+    folder if there is one.
+
+    Raises:
+        ConfigError: none of them is there.
+        NotADataFolderError: `reader` names a folder that does not exist.
+    """
+    if settings.reader:
+        if settings.reader.startswith(("http://", "https://")):
+            return HttpReader(settings.reader)
+        return open_folder_reader(Path(settings.reader), settings)
+    endpoint = resolve_endpoint(os.environ if env is None else env, audit_endpoint=settings.endpoint)
+    if endpoint.base_url is not None and _is_ours(endpoint.base_url):
+        return HttpReader(endpoint.base_url)
+    if Path(settings.data_dir).is_dir():
+        return open_folder_reader(Path(settings.data_dir), settings)
+    raise ConfigError(
+        f"nothing to read: no collector of ours answers at {endpoint.base_url or endpoint.url}, and there is no data "
+        f"folder {settings.data_dir}. Name a folder or a collector's URL"
+    )
+
+
+def open_folder_reader(data_dir: Path, settings: Settings) -> DuckDBReader:
+    """A reader over a data folder, beside a running collector or without one.
+
+    Raises:
+        NotADataFolderError: no such folder.
+        MissingExtraError: DuckDB is not installed.
+    """
+    if not data_dir.is_dir():
+        raise NotADataFolderError(f"{data_dir}: no such folder")
+    try:
+        from otel_audit.query.reader import DuckDBReader
+    except ModuleNotFoundError as error:
+        raise _missing(error, "reading a data folder", "query") from error
+    return DuckDBReader(data_dir, settings)
+
+
+def open_sql(data_dir: Path, settings: Settings) -> SqlSession:
+    """Plain SQL over a data folder, with the views of query/views.sql; errors as for `open_folder_reader`."""
+    if not data_dir.is_dir():
+        raise NotADataFolderError(f"{data_dir}: no such folder")
+    try:
+        from otel_audit.query.session import SqlSession
+    except ModuleNotFoundError as error:
+        raise _missing(error, "SQL over a data folder", "query") from error
+    return SqlSession(data_dir, settings)
+
+
+def open_log(settings: Settings) -> ActivityLog:
+    """The log in `data_dir`, owned by this process until it is closed. Raises StorageError and its family."""
+    try:
+        from otel_audit.log.engine import ActivityLog
+    except ModuleNotFoundError as error:
+        raise _missing(error, "writing a data folder", "collector") from error
+    return ActivityLog.open(Path(settings.data_dir), settings)
+
+
+@contextmanager
+def open_collector(settings: Settings, mount: Callable[[ActivityLogReader], ASGIApp] | None) -> Iterator[Collector]:
+    """A collector over `data_dir`, not serving yet; its log and reader are closed on leaving.
+
+    Args:
+        mount: makes the application that serves /v1/audit from a reader; None serves no reading.
+
+    Raises:
+        ConfigError: the address or the limits; MissingExtraError.
+        StorageError: the folder cannot be used.
+    """
+    try:
+        from otel_audit.collector.server import Collector
+    except ModuleNotFoundError as error:
+        raise _missing(error, "the collector", "collector") from error
+    with open_log(settings) as log:
+        if mount is None:
+            yield Collector(log, settings)
+            return
+        reader = open_folder_reader(Path(settings.data_dir), settings)
+        try:
+            yield Collector(log, settings, reads=mount(reader))
+        finally:
+            reader.close()
+
+
+def _is_ours(base_url: str) -> bool:
+    """Whether a collector of ours answers at this address now."""
+    try:
+        answer = requests.get(f"{base_url.rstrip('/')}/healthz", timeout=_PROBE_S, allow_redirects=False)
+    except requests.RequestException:
+        return False
+    return _LOG_HEADER in answer.headers
+
+
+def _missing(error: ModuleNotFoundError, feature: str, extra: str) -> Exception:
+    # A module of ours that is missing is a broken installation, and no extra helps.
+    if (error.name or "").partition(".")[0] == "otel_audit":
+        return error
+    return MissingExtraError(feature, extra)

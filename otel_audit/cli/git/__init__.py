@@ -1,0 +1,1 @@
+"""A git repository's history as activities."""

@@ -1,0 +1,203 @@
+"""Answers as a table, JSON, JSON lines or CSV; each safe to look at and to pass on.
+
+- Data is never allowed to speak to the terminal: control characters and direction overrides are shown as escapes.
+- CSV is never allowed to speak to a spreadsheet: a text cell that a spreadsheet would run as a formula gets a leading
+  apostrophe.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from enum import StrEnum
+from typing import Any, TextIO
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+__all__ = ["Format", "Shown", "csv_cell", "format_for", "json_text", "printable", "terminal", "write_rows"]
+
+Row = Mapping[str, Any]
+
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+# C0, DEL, C1, line and paragraph separators, and the characters that turn text round (Trojan Source).
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+# JSON escapes C0 itself; its own line breaks and indents must stay.
+_UNPRINTABLE_IN_JSON = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+PIPE_WIDTH = 160
+"""Columns of a table that does not go to a terminal."""
+
+
+class Format(StrEnum):
+    """How rows are written."""
+
+    TABLE = "table"
+    JSON = "json"
+    JSONL = "jsonl"
+    CSV = "csv"
+
+
+class Shown:
+    """One column of a table: its heading and the key of the row it shows; numbers stand on the right."""
+
+    __slots__ = ("heading", "key", "right", "style")
+
+    def __init__(self, heading: str, key: str, *, style: str = "", right: bool = False) -> None:
+        self.heading, self.key, self.style, self.right = heading, key, style, right
+
+
+def format_for(chosen: Format | None, stream: TextIO) -> Format:
+    """The format asked for; else a table on a terminal and JSON lines elsewhere."""
+    return chosen or (Format.TABLE if stream.isatty() else Format.JSONL)
+
+
+def printable(text: str) -> str:
+    """Text that changes nothing but itself on a terminal: every control character becomes its escape."""
+    return _UNPRINTABLE.sub(_escape, text)
+
+
+def _escape(match: re.Match[str]) -> str:
+    short = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
+    code = ord(match[0])
+    return short.get(match[0]) or (f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}")
+
+
+def csv_cell(value: Any) -> str:
+    """One CSV cell. Numbers stay numbers; text that a spreadsheet would take for a formula gets an apostrophe."""
+    if isinstance(value, bool) or value is None or not isinstance(value, int | float):
+        text = _plain_text(value)
+        return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
+    return repr(value)
+
+
+def terminal(stream: TextIO | None = None) -> Console:
+    """A console that never interprets data: no markup, no emoji codes, no highlighting."""
+    stream = sys.stdout if stream is None else stream
+    return Console(
+        file=stream,
+        markup=False,
+        emoji=False,
+        highlight=False,
+        soft_wrap=False,
+        width=None if stream.isatty() else PIPE_WIDTH,
+    )
+
+
+def write_rows(
+    rows: Iterable[Row],
+    shown: Sequence[Shown] | None = None,
+    *,
+    columns: Sequence[str] | None = None,
+    format: Format | None = None,
+    stream: TextIO | None = None,
+    title: str = "",
+    empty: str = "nothing found",
+) -> int:
+    """Write rows and say how many there were.
+
+    Args:
+        rows: JSON values by column; all formats but the table stream them.
+        shown: the table's columns; default all of them.
+        columns: the CSV's columns in order; default the first row's.
+        format: default by the stream, see `format_for`.
+        empty: what a table says when there are no rows.
+    """
+    stream = sys.stdout if stream is None else stream
+    chosen = format_for(format, stream)
+    if chosen is Format.TABLE:
+        return _write_table(list(rows), shown, columns, stream, title, empty)
+    if chosen is Format.CSV:
+        return _write_csv(rows, columns, stream)
+    return _write_json(rows, stream, lines=chosen is Format.JSONL)
+
+
+def _write_table(
+    rows: list[Row],
+    shown: Sequence[Shown] | None,
+    columns: Sequence[str] | None,
+    stream: TextIO,
+    title: str,
+    empty: str,
+) -> int:
+    console = terminal(stream)
+    if not rows:
+        console.print(Text(empty, style="dim"))
+        return 0
+    if shown is None:
+        shown = [Shown(printable(name), name, right=_is_number(rows[0].get(name))) for name in columns or list(rows[0])]
+    table = Table(header_style="bold", box=None, show_header=any(column.heading for column in shown))
+    for column in shown:
+        table.add_column(
+            column.heading, style=column.style, justify="right" if column.right else "left", overflow="fold"
+        )
+    for row in rows:
+        table.add_row(*(Text(printable(_plain_text(row.get(column.key)))) for column in shown))
+    if title:
+        console.print(Text(printable(title), style="bold"))
+    console.print(table)
+    return len(rows)
+
+
+def _write_csv(rows: Iterable[Row], columns: Sequence[str] | None, stream: TextIO) -> int:
+    clean = printable if stream.isatty() else str
+    line = io.StringIO(newline="")
+    # The writer quotes what is in its line end, so this end quotes a lone CR too; the lines written end in LF alone.
+    writer = csv.writer(line, lineterminator="\r\n")
+
+    def write(cells: Iterable[Any]) -> None:
+        writer.writerow([clean(csv_cell(cell)) for cell in cells])
+        stream.write(line.getvalue().removesuffix("\r\n") + "\n")
+        line.seek(0)
+        line.truncate()
+
+    header = list(columns) if columns is not None else None
+    count = 0
+    if header is not None:
+        write(header)
+    for row in rows:
+        if header is None:
+            header = list(row)
+            write(header)
+        write(row.get(name) for name in header)
+        count += 1
+    return count
+
+
+def _write_json(rows: Iterable[Row], stream: TextIO, *, lines: bool) -> int:
+    count = 0
+    for row in rows:
+        if not lines:
+            stream.write("[\n  " if count == 0 else ",\n  ")
+        stream.write(json_text(row))
+        if lines:
+            stream.write("\n")
+        count += 1
+    if not lines:
+        stream.write("\n]\n" if count else "[]\n")
+    return count
+
+
+def json_text(value: Any, indent: int | None = None) -> str:
+    """JSON, with what a terminal would act on written as escapes (they mean the same)."""
+    separators = (", ", ": ") if indent is None else (",", ": ")
+    text = json.dumps(value, ensure_ascii=False, separators=separators, indent=indent, default=str)
+    return _UNPRINTABLE_IN_JSON.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def _plain_text(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, dict | list | bool):
+        return json.dumps(value, ensure_ascii=False, separators=(", ", ": "), default=str)
+    return str(value)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

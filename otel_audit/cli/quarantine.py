@@ -1,0 +1,136 @@
+"""`otel-audit quarantine`: look at records that were no valid activities, and decide about them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import DecodeError
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+
+from otel_audit import bootstrap
+from otel_audit.cli.examples import examples
+from otel_audit.cli.options import DataOption, FormatOption, data_folder
+from otel_audit.cli.output import Format, Shown, format_for, json_text, write_rows
+from otel_audit.cli.running import ask, owner_url
+from otel_audit.config import load_settings
+from otel_audit.errors import NotADataFolderError
+from otel_audit.log.folder import read_identity
+from otel_audit.log.quarantine import HeldRecord, held_records
+
+__all__ = ["add_to"]
+
+_SHORT = 12
+_SHOWN = (
+    Shown("sha256", "short", style="bold"),
+    Shown("held since", "recorded_at", style="cyan"),
+    Shown("from", "received_from"),
+    Shown("bytes", "bytes", right=True),
+    Shown("why", "reason", style="yellow"),
+)
+_COLUMNS = ("sha256", "recorded_at", "received_from", "bytes", "reason")
+
+HashArgument = Annotated[str, typer.Argument(metavar="SHA256", help="The record's hash, or the beginning of it.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the group `quarantine`."""
+    group = typer.Typer(
+        help="Records that were accepted, are no valid activities, and wait for a decision.",
+        epilog=examples("otel-audit quarantine list", "otel-audit quarantine show 3fa9"),
+        no_args_is_help=True,
+    )
+    app.add_typer(group, name="quarantine")
+    group.command("list", epilog=examples("otel-audit quarantine list --data audit-data --format jsonl"))(_list)
+    group.command(
+        "show",
+        epilog=examples("otel-audit quarantine show 3fa9", "otel-audit quarantine show 3fa9 --raw > request.bin"),
+    )(_show)
+    group.command("release", epilog=examples("otel-audit quarantine release 3fa9"))(_release)
+    group.command("drop", epilog=examples("otel-audit quarantine drop 3fa9"))(_drop)
+
+
+def _list(data: DataOption = None, format: FormatOption = None) -> None:
+    """What is held, oldest first."""
+    rows = (
+        {
+            "sha256": held.sha256,
+            "short": held.sha256[:_SHORT],
+            "recorded_at": held.recorded_at,
+            "received_from": held.received_from,
+            "bytes": len(held.request),
+            "reason": held.reason,
+        }
+        for held in held_records(_folder(data))
+    )
+    if format_for(format, sys.stdout) is not Format.TABLE:
+        rows = ({name: row[name] for name in _COLUMNS} for row in rows)
+    write_rows(rows, _SHOWN, columns=_COLUMNS, format=format, empty="nothing is held")
+
+
+def _show(
+    sha256: HashArgument,
+    data: DataOption = None,
+    raw: Annotated[bool, typer.Option("--raw", help="The OTLP request itself, as bytes.")] = False,
+) -> None:
+    """One held record: why it is held, and the OTLP request as it came."""
+    held = _one(sha256, data)
+    if raw:
+        sys.stdout.buffer.write(held.request)
+        return
+    shown = {
+        "sha256": held.sha256,
+        "recorded_at": held.recorded_at,
+        "received_from": held.received_from,
+        "reason": held.reason,
+        "request": _request_json(held.request),
+    }
+    typer.echo(json_text(shown, indent=2))
+
+
+def _release(sha256: HashArgument, data: DataOption = None) -> None:
+    """Try a held record again: when it is a valid activity by now, it goes into the log."""
+    _decide(sha256, data, "release")
+
+
+def _drop(sha256: HashArgument, data: DataOption = None) -> None:
+    """Decide that a held record is of no use; its bytes stay in the quarantine's files."""
+    _decide(sha256, data, "drop")
+
+
+def _decide(sha256: str, data: DataOption, decision: str) -> None:
+    held = _one(sha256, data)
+    folder = _folder(data)
+    url = owner_url(folder)
+    if url is not None:
+        ask(url, f"/admin/quarantine/{held.sha256}/{decision}")
+    else:
+        with bootstrap.open_log(load_settings(data_dir=str(folder))) as log:
+            if decision == "release":
+                log.release(held.sha256)
+            else:
+                log.drop(held.sha256)
+    typer.echo(f"{'released' if decision == 'release' else 'dropped'} {held.sha256}")
+
+
+def _one(sha256: str, data: DataOption) -> HeldRecord:
+    return held_records(_folder(data), sha256.lower())[0]
+
+
+def _folder(data: DataOption) -> Path:
+    """Raises NotADataFolderError, lest a wrong path read as "nothing is held"."""
+    folder = data_folder(data)
+    if read_identity(folder) is None:
+        raise NotADataFolderError(f"{folder} holds no log")
+    return folder
+
+
+def _request_json(request: bytes) -> object:
+    """OTLP/JSON of a request, or its bytes in hex where it is not even protobuf (or not even UTF-8)."""
+    try:
+        return MessageToDict(ExportLogsServiceRequest.FromString(request))
+    except (DecodeError, UnicodeDecodeError, ValueError):
+        return {"hex": request.hex()}

@@ -1,0 +1,59 @@
+"""Talking to a collector that runs: it owns its folder, so what changes the folder is asked of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from otel_audit.errors import FolderLockedError, NotADataFolderError, ReaderUnavailableError, StorageError
+from otel_audit.log.folder import read_identity, read_owner
+
+__all__ = ["ask", "owner_url"]
+
+_TIMEOUT_S = 600.0
+"""A seal writes everything that is committed; on a big folder that takes its time."""
+
+
+def owner_url(folder: Path) -> str | None:
+    """Where the collector that owns a data folder can be reached; None when nobody owns it.
+
+    Raises:
+        NotADataFolderError: there is no log in the folder.
+        FolderLockedError: something owns it that has no address.
+    """
+    if read_identity(folder) is None:
+        raise NotADataFolderError(f"{folder} holds no log")
+    owner = read_owner(folder)
+    if owner is None:
+        return None
+    url = owner.get("url")
+    if not isinstance(url, str):
+        raise FolderLockedError(f"{folder} is owned by process {owner.get('pid', 'unknown')}, which serves no address")
+    return url
+
+
+def ask(url: str, path: str) -> dict[str, Any]:
+    """POST to a collector and give its JSON answer.
+
+    Raises:
+        ReaderUnavailableError: nothing of ours answers there.
+        StorageError: the collector refused; its words are the message.
+    """
+    try:
+        # No proxy of the environment: a collector answers this only to its own machine.
+        with requests.Session() as session:
+            session.trust_env = False
+            answer = session.post(url.rstrip("/") + path, timeout=_TIMEOUT_S)
+    except requests.RequestException as error:
+        raise ReaderUnavailableError(f"{url} does not answer: {error}") from error
+    try:
+        body = answer.json()
+    except ValueError:
+        body = {}
+    if not isinstance(body, dict) or "otel-audit-log" not in answer.headers:
+        raise ReaderUnavailableError(f"{url} is no collector of otel-audit (status {answer.status_code})")
+    if not answer.ok:
+        raise StorageError(f"{url}: {body.get('detail') or body.get('title') or answer.status_code}")
+    return body

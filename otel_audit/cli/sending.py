@@ -1,0 +1,36 @@
+"""A repo for commands that send: what is not acknowledged when a command ends is gone, and the error says so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from otel_audit import bootstrap
+from otel_audit.config import load_settings
+from otel_audit.errors import BacklogFullError, NotDeliveredError, UndeliveredError
+from otel_audit.repos.otel import OTelActivityLogRepo
+
+__all__ = ["opened_repo"]
+
+_RETRY_MAX_S = 2.0
+
+
+@contextmanager
+def opened_repo(endpoint: str | None = None, reader: str | None = None) -> Iterator[OTelActivityLogRepo]:
+    """The configured repo, or one with another endpoint and reader; closed afterwards.
+
+    Raises:
+        NotDeliveredError: records were left that nobody acknowledged.
+    """
+    # The command has flushed with its own patience; closing need not wait once more.
+    given: dict[str, Any] = {"endpoint": endpoint, "reader": reader, "exit_flush_s": 0}
+    settings = load_settings(**given)
+    if settings.source("retry_max_s") == "default":
+        # Somebody waits: a collector that is back is found within seconds.
+        settings = load_settings(**given, retry_max_s=_RETRY_MAX_S)
+    try:
+        with bootstrap.open_repo(settings) as repo:
+            yield repo
+    except (UndeliveredError, BacklogFullError) as error:
+        raise NotDeliveredError(str(error)) from error
