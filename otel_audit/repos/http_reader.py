@@ -28,7 +28,7 @@ from otel_audit.errors import (
     ReaderUnavailableError,
     RecordNotFoundError,
 )
-from otel_audit.model.filters import Filter, LogPosition, MAX_PAGE, Order, checked_record_id
+from otel_audit.model.filters import MAX_PAGE, Filter, LogPosition, Order, checked_record_id
 from otel_audit.model.ids import Id, IdLike, format_id, parse_id
 from otel_audit.model.pages import Cursor, Page, format_cursor
 from otel_audit.model.problem_json import PROBLEM_MEDIA_TYPE, problem_type

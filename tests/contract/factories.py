@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
-from otel_audit import ActivityLogRepo, InMemoryActivityLogRepo, OTelActivityLogRepo
+from otel_audit import ActivityLogRepo, InMemoryActivityLogRepo, LocalActivityLogRepo, OTelActivityLogRepo
 from otel_audit.bootstrap import open_collector
 from otel_audit.config import Settings, load_settings
 from otel_audit.web.app import create_app
@@ -56,8 +57,21 @@ def otel_over_folder(folder: Path) -> Iterator[OpenRepo]:
         yield open_repo
 
 
+@contextmanager
+def local(folder: Path) -> Iterator[OpenRepo]:
+    """Appends straight into a data folder, one for each repo."""
+    numbers = count()
+
+    def open_repo(hooks: Iterable[Any] = ()) -> ActivityLogRepo:
+        own = folder / str(next(numbers))
+        return LocalActivityLogRepo(own, hooks=tuple(hooks), settings=collector_settings(own))
+
+    yield open_repo
+
+
 BACKENDS: dict[str, Callable[[Path], AbstractContextManager[OpenRepo]]] = {
     "memory": memory,
+    "local": local,
     "otel-http": otel_over_http,
     "otel-folder": otel_over_folder,
 }

@@ -175,7 +175,11 @@ def test_an_id_equals_itself_after_the_trip(log, make, mine, given, expected):
         assert log.search(mine.narrowed(actor_id=form)).records == (record,)
 
 
-@pytest.mark.parametrize("record_id", [uuid4(), str(uuid4()), f"order-{uuid4().hex}", uuid4().int >> 65])
+@pytest.mark.parametrize(
+    "record_id",
+    [uuid4(), str(uuid4()), f"order-{uuid4().hex}", uuid4().int >> 65],
+    ids=["uuid", "uuid text", "text", "number"],
+)
 def test_a_record_is_found_by_an_id_of_the_applications_own(log, make, record_id):
     record = make(record_id=record_id)
     assert written(log, record) == record

@@ -1,0 +1,15 @@
+-- A new list of files for a session that ran views.sql: run it when the list is older than 60 seconds.
+--
+-- session: data              VARCHAR    the data folder, absolute or relative to where DuckDB runs
+--          files             VARCHAR[]  set here: what the view `activity` reads
+--          quarantine_files  VARCHAR[]  set here: what the view `quarantine` reads
+-- errors:  a missing or overlapping range. Run it again: files may have moved while they were listed. If it stays, run
+--          `otel-audit status --check`.
+
+-- The files as of now: hot first, then the archive, so that a file sealed in between is seen twice and never missed.
+SET VARIABLE hot_listed = (SELECT list(file) FROM glob(getvariable('data') || '/hot/*.parquet'));
+SET VARIABLE sealed_listed = (SELECT list(file) FROM glob(getvariable('data') || '/archive/date=*/*.parquet'));
+SET VARIABLE files = files_to_read(getvariable('hot_listed'), getvariable('sealed_listed'));
+SET VARIABLE hot_listed = (SELECT list(file) FROM glob(getvariable('data') || '/quarantine/hot/*.parquet'));
+SET VARIABLE sealed_listed = (SELECT list(file) FROM glob(getvariable('data') || '/quarantine/archive/date=*/*.parquet'));
+SET VARIABLE quarantine_files = files_to_read(getvariable('hot_listed'), getvariable('sealed_listed'));

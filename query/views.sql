@@ -1,0 +1,189 @@
+-- An activity log in plain DuckDB (1.5 or later), in any client:
+--
+--     SET VARIABLE data = '/path/to/data';
+--     .read query/views.sql
+--     SELECT occurred_at, action, actor_id, metadata->>'title' FROM by_entity('Task', '42') LIMIT 10;
+--
+-- Views:  activity    every activity, one row each; `metadata` and `changes` are JSON
+--         quarantine  records held because they are no valid activity, and not yet released or dropped
+-- Macros: by_entity(type, id), by_actor(id), by_owner(id), by_action(action): newest first; ids as text, UUID or number
+--
+-- The views read a list of files made when this script runs. It is a SNAPSHOT, GOOD FOR 60 SECONDS: newer records are
+-- not in it, and later its hot files may have been merged into others and be gone ("No files found"). For a new list:
+--
+--     .read query/files.sql
+--
+-- Times are shown in UTC. What a producer did not send reads as it does through the library: actor_type `user`,
+-- outcome `unknown`, metadata `{}`.
+--
+-- session:  data  VARCHAR  the data folder, absolute or relative to where DuckDB runs; an empty one answers no rows
+-- prunes:   conditions on record_id, actor_id, owner_id, entity_id by Bloom filter (write the id as text), on log_index
+--           and occurred_at by statistics. A window function over the whole view would switch that off. Within a log
+--           every record stands once; where logs of several collectors were put into one folder, the same record may
+--           stand in two: filter first, then `SELECT DISTINCT ON (record_id)`.
+
+SET TimeZone = 'UTC';
+
+-- Columns by Parquet field id, so that files of all versions read alike: an older file gives null for a newer column.
+SET VARIABLE activity_columns = MAP {
+    1:  {name: 'log_index',               type: 'BIGINT', default_value: NULL},
+    2:  {name: 'record_id',               type: 'VARCHAR', default_value: NULL},
+    3:  {name: 'occurred_at',             type: 'TIMESTAMPTZ', default_value: NULL},
+    4:  {name: 'time_unix_nano',          type: 'BIGINT', default_value: NULL},
+    5:  {name: 'observed_time_unix_nano', type: 'BIGINT', default_value: NULL},
+    6:  {name: 'recorded_at',             type: 'TIMESTAMPTZ', default_value: NULL},
+    7:  {name: 'actor_type',              type: 'VARCHAR', default_value: NULL},
+    8:  {name: 'actor_id',                type: 'VARCHAR', default_value: NULL},
+    9:  {name: 'actor_name',              type: 'VARCHAR', default_value: NULL},
+    10: {name: 'on_behalf_of',            type: 'VARCHAR', default_value: NULL},
+    11: {name: 'owner_id',                type: 'VARCHAR', default_value: NULL},
+    12: {name: 'action',                  type: 'VARCHAR', default_value: NULL},
+    13: {name: 'outcome',                 type: 'VARCHAR', default_value: NULL},
+    14: {name: 'reason',                  type: 'VARCHAR', default_value: NULL},
+    15: {name: 'entity_type',             type: 'VARCHAR', default_value: NULL},
+    16: {name: 'entity_id',               type: 'VARCHAR', default_value: NULL},
+    17: {name: 'entity_name',             type: 'VARCHAR', default_value: NULL},
+    18: {name: 'tenant_id',               type: 'VARCHAR', default_value: NULL},
+    19: {name: 'metadata',                type: 'VARCHAR', default_value: NULL},
+    20: {name: 'changes',                 type: 'VARCHAR', default_value: NULL},
+    21: {name: 'client_address',          type: 'VARCHAR', default_value: NULL},
+    22: {name: 'user_agent',              type: 'VARCHAR', default_value: NULL},
+    23: {name: 'session_id',              type: 'VARCHAR', default_value: NULL},
+    24: {name: 'request_id',              type: 'VARCHAR', default_value: NULL},
+    25: {name: 'trace_id',                type: 'VARCHAR', default_value: NULL},
+    26: {name: 'span_id',                 type: 'VARCHAR', default_value: NULL},
+    27: {name: 'trace_flags',             type: 'BIGINT', default_value: NULL},
+    28: {name: 'event_name',              type: 'VARCHAR', default_value: NULL},
+    29: {name: 'service_name',            type: 'VARCHAR', default_value: NULL},
+    30: {name: 'service_version',         type: 'VARCHAR', default_value: NULL},
+    31: {name: 'service_instance_id',     type: 'VARCHAR', default_value: NULL},
+    32: {name: 'deployment_environment',  type: 'VARCHAR', default_value: NULL},
+    33: {name: 'stream_id',               type: 'VARCHAR', default_value: NULL},
+    34: {name: 'stream_number',           type: 'BIGINT', default_value: NULL},
+    35: {name: 'schema_version',          type: 'VARCHAR', default_value: NULL},
+    36: {name: 'severity_number',         type: 'INTEGER', default_value: NULL},
+    37: {name: 'severity_text',           type: 'VARCHAR', default_value: NULL},
+    38: {name: 'body',                    type: 'VARCHAR', default_value: NULL},
+    39: {name: 'attributes',              type: 'VARCHAR', default_value: NULL},
+    40: {name: 'resource',                type: 'VARCHAR', default_value: NULL},
+    41: {name: 'scope',                   type: 'VARCHAR', default_value: NULL},
+    42: {name: 'received_from',           type: 'VARCHAR', default_value: NULL}
+};
+
+SET VARIABLE quarantine_columns = MAP {
+    1:  {name: 'log_index',     type: 'BIGINT', default_value: NULL},
+    2:  {name: 'record_id',     type: 'VARCHAR', default_value: NULL},
+    6:  {name: 'recorded_at',   type: 'TIMESTAMPTZ', default_value: NULL},
+    42: {name: 'received_from', type: 'VARCHAR', default_value: NULL},
+    50: {name: 'decision',      type: 'VARCHAR', default_value: NULL},
+    51: {name: 'reason',        type: 'VARCHAR', default_value: NULL},
+    52: {name: 'request',       type: 'BLOB', default_value: NULL}
+};
+
+-- Which of the listed files to read. A file's name is its range of the log, both ends inclusive; a merged (.m) or sealed
+-- file hides those whose ranges lie inside its own. What is left must follow each other without hole or overlap. Latest
+-- first, for then `ORDER BY occurred_at DESC LIMIT n` soon knows what it may pass over.
+CREATE OR REPLACE TEMP MACRO files_to_read(hot, sealed) AS (
+    WITH named AS (
+        SELECT path,
+               regexp_extract(path, '([0-9a-z]{16,64})-([0-9]{16})-([0-9]{16})(\.c|\.m|)\.parquet$',
+                              ['log', 'first', 'last', 'stage']) AS name
+        FROM unnest(coalesce(hot, []) || coalesce(sealed, [])) AS listed (path)
+    ), ranged AS (
+        SELECT path,
+               name['log'] AS log,
+               name['first']::BIGINT AS first_index,
+               name['last']::BIGINT AS last_index,
+               CASE name['stage'] WHEN '.c' THEN 0 WHEN '.m' THEN 1 ELSE 2 END AS stage
+        FROM named
+        WHERE name['log'] <> ''
+    ), covered AS (
+        SELECT *,
+               max(CASE WHEN stage > 0 THEN last_index END) OVER (
+                   PARTITION BY log
+                   ORDER BY first_index, last_index DESC, stage DESC
+                   ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+               ) AS covered_to
+        FROM ranged
+    ), maximal AS (
+        SELECT *,
+               coalesce(lag(last_index) OVER (PARTITION BY log ORDER BY first_index, last_index), -1) + 1 AS expected
+        FROM covered
+        WHERE covered_to IS NULL OR covered_to < last_index
+    )
+    SELECT CASE
+        WHEN count(*) FILTER (WHERE first_index > expected) > 0
+        THEN error('otel-audit: log ' || min_by(log, first_index) FILTER (WHERE first_index > expected) || ': rows '
+                   || min_by(expected, first_index) FILTER (WHERE first_index > expected) || '-'
+                   || (min(first_index) FILTER (WHERE first_index > expected) - 1)
+                   || ' are missing. Run query/files.sql again; if it stays: otel-audit status --check')
+        WHEN count(*) FILTER (WHERE first_index < expected) > 0
+        THEN error('otel-audit: log ' || min_by(log, first_index) FILTER (WHERE first_index < expected)
+                   || ': two files overlap at row ' || (min(first_index) FILTER (WHERE first_index < expected))
+                   || '. Run query/files.sql again; if it stays: otel-audit status --check')
+        ELSE coalesce(list(path ORDER BY log, first_index DESC), [])
+    END
+    FROM maximal
+);
+
+-- The files as of now: hot first, then the archive, so that a file sealed in between is seen twice and never missed.
+SET VARIABLE hot_listed = (SELECT list(file) FROM glob(getvariable('data') || '/hot/*.parquet'));
+SET VARIABLE sealed_listed = (SELECT list(file) FROM glob(getvariable('data') || '/archive/date=*/*.parquet'));
+SET VARIABLE files = files_to_read(getvariable('hot_listed'), getvariable('sealed_listed'));
+SET VARIABLE hot_listed = (SELECT list(file) FROM glob(getvariable('data') || '/quarantine/hot/*.parquet'));
+SET VARIABLE sealed_listed = (SELECT list(file) FROM glob(getvariable('data') || '/quarantine/archive/date=*/*.parquet'));
+SET VARIABLE quarantine_files = files_to_read(getvariable('hot_listed'), getvariable('sealed_listed'));
+
+-- DuckDB refuses an empty list of files, so without any the views read no rows of the same types.
+CREATE OR REPLACE TEMP MACRO no_rows(columns) AS (
+    'SELECT '
+    || array_to_string(list_transform(map_values(columns), lambda c: 'NULL::' || c['type'] || ' AS ' || c['name']), ', ')
+    || ' WHERE false'
+);
+
+CREATE OR REPLACE TEMP VIEW activity AS
+SELECT * REPLACE (
+    coalesce(actor_type, 'user') AS actor_type,
+    coalesce(outcome, 'unknown') AS outcome,
+    coalesce(metadata, '{}')::JSON AS metadata,
+    changes::JSON AS changes
+)
+FROM query(CASE
+    WHEN len(coalesce(getvariable('files'), [])) = 0 THEN no_rows(getvariable('activity_columns'))
+    ELSE 'FROM read_parquet(getvariable(''files''), schema = getvariable(''activity_columns''),
+                            hive_partitioning = false)'
+END);
+
+CREATE OR REPLACE TEMP VIEW quarantine AS
+WITH items AS (
+    FROM query(CASE
+        WHEN len(coalesce(getvariable('quarantine_files'), [])) = 0 THEN no_rows(getvariable('quarantine_columns'))
+        ELSE 'FROM read_parquet(getvariable(''quarantine_files''), schema = getvariable(''quarantine_columns''),
+                                hive_partitioning = false)'
+    END)
+)
+SELECT log_index, record_id AS sha256, recorded_at, received_from, reason, request
+FROM items
+WHERE decision = 'held'
+  AND record_id NOT IN (SELECT record_id FROM items WHERE decision <> 'held');
+
+CREATE OR REPLACE TEMP MACRO by_entity(type, id) AS TABLE
+    FROM activity
+    WHERE entity_type = type AND entity_id = id::VARCHAR
+    ORDER BY occurred_at DESC, record_id DESC;
+
+CREATE OR REPLACE TEMP MACRO by_actor(id) AS TABLE
+    FROM activity
+    WHERE actor_id = id::VARCHAR
+    ORDER BY occurred_at DESC, record_id DESC;
+
+CREATE OR REPLACE TEMP MACRO by_owner(id) AS TABLE
+    FROM activity
+    WHERE owner_id = id::VARCHAR
+    ORDER BY occurred_at DESC, record_id DESC;
+
+-- The parameter is not called `action`: inside the macro that would be the column.
+CREATE OR REPLACE TEMP MACRO by_action(verb) AS TABLE
+    FROM activity
+    WHERE action = verb
+    ORDER BY occurred_at DESC, record_id DESC;
