@@ -1,4 +1,4 @@
-"""A digest over rows, independent of how Parquet or Arrow happen to lay them out in memory.
+"""A digest over rows, independent of how Parquet or Arrow happen to lay them out in memory or cut them into pieces.
 
 It is what lets a merge or seal prove, before its inputs go, that every value of every row came through.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
@@ -15,37 +16,42 @@ __all__ = ["rows_digest"]
 
 
 def rows_digest(tables: Iterable[pa.Table]) -> str:
-    """Hex digest (xxh3, 128 bits) of rows in order.
-
-    Args:
-        tables: the rows in pieces; where the pieces are cut is part of the digest, so cut both sides alike.
-    """
-    digest = xxhash.xxh3_128()
+    """Hex digest (xxh3, 128 bits) of rows in order; where they are cut into tables does not count."""
+    columns: dict[str, _ColumnDigest] = {}
     for table in tables:
-        digest.update(f"{table.num_rows}".encode())
         for name in table.column_names:
-            _update(digest, table[name])
-    return digest.hexdigest()
+            of_column = columns.setdefault(name, _ColumnDigest())
+            for chunk in table[name].chunks:
+                of_column.update(chunk)
+    whole = xxhash.xxh3_128()
+    for name, of_column in columns.items():
+        whole.update(name.encode() + b"\0" + of_column.digest())
+    return whole.hexdigest()
 
 
-def _update(digest: xxhash.xxh3_128, column: pa.ChunkedArray) -> None:
-    values = column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
-    if isinstance(values, pa.ChunkedArray):
-        values = pa.concat_arrays(values.chunks) if values.num_chunks else pa.array([], column.type)
-    if values.null_count == len(values):
-        digest.update(b"null")
-        return
-    if values.null_count:
-        digest.update(pc.is_valid(values).cast(pa.uint8()).to_numpy(zero_copy_only=False).tobytes())
-    if pa.types.is_string(values.type) or pa.types.is_binary(values.type):
-        values = values.cast(pa.binary()).fill_null(b"")
-        lengths = pc.binary_length(values).to_numpy(zero_copy_only=False)
-        digest.update(lengths.tobytes())
-        start = values.buffers()[1]
-        offsets = memoryview(start).cast("i")[values.offset : values.offset + len(values) + 1]
-        data = values.buffers()[2]
+class _ColumnDigest:
+    """Which rows have a value, how long each text is, and the values: three streams, so that a cut leaves no trace."""
+
+    def __init__(self) -> None:
+        self._valid, self._lengths, self._values = (xxhash.xxh3_128() for _ in range(3))
+
+    def digest(self) -> bytes:
+        return self._valid.digest() + self._lengths.digest() + self._values.digest()
+
+    def update(self, values: pa.Array) -> None:
+        if values.null_count:
+            self._valid.update(pc.is_valid(values).cast(pa.uint8()).to_numpy(zero_copy_only=False).tobytes())
+            values = values.drop_null()
+        else:
+            self._valid.update(np.ones(len(values), np.uint8).tobytes())
+        if not len(values):
+            return
+        if not (pa.types.is_string(values.type) or pa.types.is_binary(values.type)):
+            self._values.update(values.cast(pa.int64()).to_numpy(zero_copy_only=False).tobytes())
+            return
+        values = values.cast(pa.binary())
+        self._lengths.update(pc.binary_length(values).to_numpy(zero_copy_only=False).tobytes())
+        _, starts, data = values.buffers()
+        offsets = memoryview(starts).cast("i")[values.offset : values.offset + len(values) + 1]
         if data is not None:
-            digest.update(memoryview(data)[offsets[0] : offsets[-1]])
-    else:
-        numbers = values.cast(pa.int64()).fill_null(0)
-        digest.update(numbers.to_numpy(zero_copy_only=False).tobytes())
+            self._values.update(memoryview(data)[offsets[0] : offsets[-1]])

@@ -69,13 +69,13 @@ class Disk:
             raise _unwritable("fsync", path, error) from error
 
     def publish(self, tmp: Path, final: Path) -> None:
-        """Give a finished file its name, never replacing another; the temporary name goes away.
+        """Give a finished file its name as well, never replacing another.
 
-        A hard link is the portable no-replace rename.
+        A hard link is the portable no-replace rename. The caller takes the temporary name away once the new one is
+        durable: no order of the two on the disk can then lose both.
         """
         try:
             os.link(tmp, final)
-            tmp.unlink()
         except OSError as error:
             raise _unwritable("publish", final, error) from error
 
@@ -94,11 +94,12 @@ class Disk:
             raise _unwritable("remove", path, error) from error
 
     def make_folder(self, folder: Path) -> None:
-        """Create a folder and fsync its parent, so that no file in it can outlive the folder's own entry."""
+        """Create a folder and fsync its parent, so that no file in it can outlive the folder's own entry.
+
+        The parent of one that is there already is fsynced too: whoever made it may have ended before it was.
+        """
         try:
-            folder.mkdir(mode=FOLDER_MODE)
-        except FileExistsError:
-            return
+            folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
         except OSError as error:
             raise _unwritable("create the folder", folder, error) from error
         self.fsync_folder(folder.parent)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from otel_audit.archive.names import parse_name
-from otel_audit.errors import ArchiveFaultError, NewerFormatError
+from otel_audit.errors import ArchiveFaultError, NewerFormatError, StorageError
 from otel_audit.model.record import from_us
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "merge_duplicates",
     "parse_footer",
     "read_footer",
+    "unreadable",
     "utc_day",
 ]
 
@@ -108,8 +110,6 @@ def parse_footer(metadata: pq.FileMetaData, path: Path) -> Footer:
         footer = Footer(**{**facts, "size_bytes": path.stat().st_size})
     except (ValueError, KeyError, TypeError) as error:
         raise ArchiveFaultError(f"{path}: its otel-audit footer cannot be read: {error}") from None
-    except OSError as error:
-        raise ArchiveFaultError(f"{path}: {error.strerror}") from error
     name = parse_name(path.name.removesuffix(".tmp"))
     if name is None or (name.log, name.first, name.last) != (footer.log, footer.first, footer.last):
         raise ArchiveFaultError(f"{path}: holds {footer.log} {footer.first}-{footer.last}, not what its name says")
@@ -118,16 +118,39 @@ def parse_footer(metadata: pq.FileMetaData, path: Path) -> Footer:
     return footer
 
 
-def read_footer(path: Path) -> Footer:
-    """Open a file's Parquet footer. Raises ArchiveFaultError for a truncated, damaged or foreign file, and
-    FileNotFoundError for one that has gone (a reader lists again)."""
+def read_footer(path: Path, *, every_row: bool = False) -> Footer:
+    """Open a file's Parquet footer.
+
+    Args:
+        every_row: read the rows as well, against the checksums of their pages: a write that power loss cut short may
+            have left the end of a file on the disk and not its middle.
+
+    Raises:
+        ArchiveFaultError: a truncated, damaged or foreign file.
+        FileNotFoundError: it has gone (a reader lists again).
+        StorageError: the machine does not let it be read now.
+    """
     try:
-        with pq.ParquetFile(path) as file:
-            return parse_footer(file.metadata, path)
+        with pq.ParquetFile(path, page_checksum_verification=every_row) as file:
+            footer = parse_footer(file.metadata, path)
+            for group in range(file.metadata.num_row_groups if every_row else 0):
+                file.read_row_group(group)
+            return footer
     except FileNotFoundError:
         raise
-    except (pa.ArrowInvalid, OSError) as error:
-        raise ArchiveFaultError(f"{path}: not a whole Parquet file: {error}") from None
+    except (pa.ArrowException, OSError) as error:
+        raise unreadable(path, error) from None
+
+
+def unreadable(path: Path, error: Exception) -> StorageError:
+    """What a failed read of a Parquet file means.
+
+    An error number (EIO, too many open files) or a want of memory says nothing of the file and may pass; whoever reads
+    must not act as if the file were damaged.
+    """
+    if isinstance(error, MemoryError) or getattr(error, "errno", None) not in {None, errno.ENOENT}:
+        return StorageError(f"{path}: cannot be read now: {error}")
+    return ArchiveFaultError(f"{path}: not a whole Parquet file: {error}")
 
 
 def utc_day(us: int) -> str:

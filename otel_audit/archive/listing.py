@@ -77,7 +77,7 @@ def scan_files(root: Path) -> dict[FileName, Path]:
         StorageError: it cannot be listed.
     """
     try:
-        entries = set(os.listdir(root))
+        entries = set(os.listdir(root)) - {"lost+found"}  # a fresh ext4 volume is as good as an empty folder
         if entries and not entries & {HOT, ARCHIVE, LOG} and any(not entry.startswith(".") for entry in entries):
             raise NotADataFolderError(f"{root} holds no otel-audit log")
         found: dict[FileName, Path] = {}

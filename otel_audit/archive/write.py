@@ -12,16 +12,21 @@ from otel_audit.archive.columns import Column, parquet_schema
 from otel_audit.archive.footer import FOOTER_KEY, Footer
 from otel_audit.archive.names import Stage
 
-__all__ = ["ROW_GROUP_ROWS", "distinct_counts", "parquet_bytes", "regroup", "stream_parquet"]
+__all__ = ["ROW_GROUP_BYTES", "ROW_GROUP_ROWS", "distinct_counts", "parquet_bytes", "regroup", "stream_parquet"]
 
 ROW_GROUP_ROWS = 34_816
 """17 vectors of DuckDB's 2048. A Bloom filter of so many ids at 0.1 % fills 64 KiB, the power of two it is rounded up
 to; a few more rows would double it."""
+ROW_GROUP_BYTES = 128 << 20
+"""About what a row group may take in memory. Rows of 4 KB and more would otherwise need gigabytes at a time."""
 _PAGE_BYTES = 64 * 1024
 _LEVEL = {Stage.COMMITTED: 1, Stage.MERGED: 1, Stage.SEALED: 3}
 _FPP = 0.001
-_PLAIN = ("log_index", "record_id", "trace_id", "span_id", "metadata", "changes", "request")
+_PLAIN = ("record_id", "trace_id", "span_id", "metadata", "changes", "request")
 """Columns whose values hardly repeat: a dictionary would be built only to be thrown away."""
+_DIFFERENCES = ("log_index", "occurred_at", "time_unix_nano", "observed_time_unix_nano")
+"""Numbers near the one before: DELTA_BINARY_PACKED. Hardly one repeats, yet their dictionary would be kept, read whole
+for a single row, and take 7 bytes a record more (measured)."""
 
 
 def parquet_bytes(table: pa.Table, footer: Footer, columns: tuple[Column, ...], stage: Stage) -> pa.Buffer:
@@ -54,13 +59,14 @@ def stream_parquet(
         parquet_schema(columns),
         compression="zstd",
         compression_level=_LEVEL[stage],
-        use_dictionary=[name for name in names if name not in _PLAIN],
+        use_dictionary=[name for name in names if name not in (*_PLAIN, *_DIFFERENCES)],
         column_encoding={column.name: "DELTA_BYTE_ARRAY" for column in columns if column.delta}
-        | {"log_index": "DELTA_BINARY_PACKED"},
+        | {name: "DELTA_BINARY_PACKED" for name in names if name in _DIFFERENCES},
         data_page_size=_PAGE_BYTES,
         store_schema=False,
         write_statistics=True,
         write_page_index=prunable,
+        write_page_checksum=True,
         bloom_filter_options={name: {"ndv": count, "fpp": _FPP} for name, count in distinct.items()} or None,
     ) as writer:
         writer.add_key_value_metadata({FOOTER_KEY.decode(): footer.format().decode()})
@@ -78,16 +84,23 @@ def distinct_counts(groups: Iterable[pa.Table], columns: tuple[Column, ...]) -> 
     return most
 
 
-def regroup(tables: Iterable[pa.Table], rows: int = ROW_GROUP_ROWS) -> Iterator[pa.Table]:
-    """The same rows, cut into tables of `rows` rows (the last one may be smaller)."""
+def regroup(
+    tables: Iterable[pa.Table], rows: int = ROW_GROUP_ROWS, size_bytes: int = ROW_GROUP_BYTES
+) -> Iterator[pa.Table]:
+    """The same rows, cut into tables of `rows` rows: fewer in the last one, and where they would take more than about
+    `size_bytes` of memory."""
     held: list[pa.Table] = []
-    count = 0
+    count = size = 0
     for table in tables:
-        held.append(table)
-        count += table.num_rows
-        while count >= rows:
-            whole = pa.concat_tables(held)
-            yield whole.slice(0, rows).combine_chunks()
-            held, count = [whole.slice(rows)], count - rows
-    if count:
+        while table.num_rows:
+            fitting = (size_bytes - size) * table.num_rows // max(1, table.nbytes)
+            taken = table.slice(0, min(rows - count, fitting if held else max(1, fitting)))
+            if taken.num_rows:
+                held.append(taken)
+                count, size = count + taken.num_rows, size + taken.nbytes
+                table = table.slice(taken.num_rows)
+            if table.num_rows or count == rows:
+                yield pa.concat_tables(held).combine_chunks()
+                held, count, size = [], 0, 0
+    if held:
         yield pa.concat_tables(held).combine_chunks()

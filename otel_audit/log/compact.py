@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from otel_audit.archive.digest import rows_digest
-from otel_audit.archive.footer import Footer, merge_duplicates, read_footer, utc_day
+from otel_audit.archive.footer import Footer, merge_duplicates, read_footer, unreadable, utc_day
 from otel_audit.archive.listing import HOT
 from otel_audit.archive.names import FileName, Stage, format_name
 from otel_audit.archive.write import distinct_counts, regroup, stream_parquet
@@ -26,7 +26,9 @@ def compact(store: Store, inputs: tuple[FileName, ...], stage: Stage) -> FileNam
 
     Raises:
         UnwritableError: as `Store.publish`; the inputs are untouched.
-        ArchiveFaultError: an input cannot be read, or the output does not prove equal; nothing was published.
+        ArchiveFaultError: an input is damaged or the output does not prove equal, and nothing was published; or the
+            published file, opened again, is not what was written.
+        StorageError: a file cannot be read now.
     """
     known = store.known(inputs)
     footers = [one.footer for one in known]
@@ -39,7 +41,12 @@ def compact(store: Store, inputs: tuple[FileName, ...], stage: Stage) -> FileNam
     content = stream_parquet(regroup(_rows(store, inputs)), footer, store.columns, stage, distinct)
     # Proven from the bytes that will be written: an encoder's mistake must not cost the only copy.
     _prove_bytes(pa.BufferReader(content), store, inputs, folder / format_name(name))
-    store.publish(name, folder, content, footer)
+    path = store.publish(name, folder, content, footer)
+    try:
+        if not content.equals(pa.py_buffer(path.read_bytes())):
+            raise ArchiveFaultError(f"{path}: does not hold what was written to it")
+    except OSError as error:
+        raise unreadable(path, error) from error
     return name
 
 
@@ -62,9 +69,9 @@ def _prove_bytes(source: Path | pa.BufferReader, store: Store, inputs: tuple[Fil
         with pq.ParquetFile(source) as file:
             groups = (file.read_row_group(at).cast(store.schema) for at in range(file.metadata.num_row_groups))
             after = rows_digest(groups)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise ArchiveFaultError(f"{path}: cannot be read back: {error}") from error
-    if after != rows_digest(regroup(_rows(store, inputs))):
+    except (pa.ArrowException, OSError) as error:
+        raise unreadable(path, error) from error
+    if after != rows_digest(_rows(store, inputs)):
         raise ArchiveFaultError(f"{path}: its rows differ from the files it replaces")
 
 
@@ -81,8 +88,8 @@ def _rows(store: Store, inputs: tuple[FileName, ...], *, bloom_only: bool = Fals
                 for at in range(file.metadata.num_row_groups):
                     table = file.read_row_group(at, columns=names).select(names)
                     yield table.cast(pa.schema([store.schema.field(column) for column in names]))
-        except (pa.ArrowInvalid, OSError) as error:
-            raise ArchiveFaultError(f"{known.path}: cannot be read: {error}") from error
+        except (pa.ArrowException, OSError) as error:
+            raise unreadable(known.path, error) from error
 
 
 def _combined(footers: list[Footer]) -> Footer:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -40,7 +41,9 @@ from otel_audit.otlp.decode import Decoded, decode_logs
 __all__ = ["ActivityLog", "Committed"]
 
 _MAX_WINDOW_ROWS = 262_144
+_MAX_WINDOW_BYTES = 512 << 20
 _RETRY_S = 1.0
+_IDLE_S = 0.1
 _log = structlog.get_logger("otel_audit.log")
 
 
@@ -73,6 +76,7 @@ class ActivityLog:
         self._pending: deque[_Pending] = deque()
         self._wake = threading.Condition()
         self._closing = False
+        self._stop = threading.Event()
         self._threads = [
             threading.Thread(target=self._commit_loop, name="otel-audit-commit", daemon=True),
             threading.Thread(target=self._maintain_loop, name="otel-audit-maintain", daemon=True),
@@ -110,6 +114,7 @@ class ActivityLog:
             repeats are harmless), with ArchiveFaultError when the folder contradicts itself, or ClosedError.
         """
         future: Future[Committed] = Future()
+        future.set_running_or_notify_cancel()  # whoever stops waiting cannot take the record back
         with self._wake:
             if self._closing:
                 future.set_exception(ClosedError("the log is closed"))
@@ -148,9 +153,10 @@ class ActivityLog:
         """Seal everything committed before the call; how many files that made.
 
         Raises:
-            UnwritableError, ArchiveFaultError: the hot files are still there.
+            StorageError: the hot files are still there.
+            ClosedError: after `close`.
         """
-        with self._tasks:
+        with self._task():
             return self._maintenance.seal_everything()
 
     def release(self, digest: str) -> Committed:
@@ -183,10 +189,18 @@ class ActivityLog:
         self._decide(held.sha256, "dropped", reason)
 
     def _decide(self, digest: str, decision: str, reason: str) -> None:
-        with self._tasks, self._writer.exclusive:
-            self._settle_if_needed()
+        with self._task(), self._writer.exclusive:
             self._stores.quarantine.commit(decision_rows(digest, decision, reason), {})
             self._stores.held_index.add([], [], self._stores.quarantine.next_index)
+
+    @contextmanager
+    def _task(self) -> Iterator[None]:
+        """An operator's change: alone, on a settled folder, and only while the folder is ours."""
+        with self._tasks:
+            if self._closing:
+                raise ClosedError("the log is closed")
+            self._settle_if_needed()
+            yield
 
     # --- the two threads ---
 
@@ -202,10 +216,13 @@ class ActivityLog:
 
     def _take_window(self) -> list[_Pending]:
         window = [self._pending.popleft()]
-        rows = window[0].decoded.table.num_rows
-        while self._pending and rows + self._pending[0].decoded.table.num_rows <= _MAX_WINDOW_ROWS:
+        rows, size = window[0].decoded.table.num_rows, window[0].decoded.table.nbytes
+        while self._pending:
+            table = self._pending[0].decoded.table
+            rows, size = rows + table.num_rows, size + table.nbytes
+            if rows > _MAX_WINDOW_ROWS or size > _MAX_WINDOW_BYTES:
+                break
             window.append(self._pending.popleft())
-            rows += window[-1].decoded.table.num_rows
         return window
 
     def _commit(self, window: list[_Pending]) -> None:
@@ -245,26 +262,27 @@ class ActivityLog:
                     raise
 
     def _maintain_loop(self) -> None:
-        pause = 0.1
+        retry_s = 0.0
         while True:
             with self._wake:
-                self._wake.wait(pause)
-                if self._closing:
-                    return
+                self._wake.wait(_IDLE_S)
+            if self._stop.wait(retry_s):
+                return
+            retry_s = 0.0
             try:
                 with self._tasks:
                     self._settle_if_needed()
                     self._maintenance.run_one()
-                pause = 0.1
             except ArchiveFaultError as error:
                 if self._fault is None:
                     _log.error("archive_fault", error=str(error), advice=error.advice)
                 self._fault = error
-                pause = _RETRY_S
-            except StorageError as error:
+                retry_s = _RETRY_S
+            except Exception as error:  # noqa: BLE001
                 # Merging and sealing lose nothing by waiting; the commit path reports the same disk to every sender.
-                _log.warning("maintenance_failed", error=str(error), retry_in_s=_RETRY_S)
-                pause = _RETRY_S
+                ours = not isinstance(error, StorageError)
+                _log.warning("maintenance_failed", error=str(error), retry_in_s=_RETRY_S, exc_info=ours)
+                retry_s = _RETRY_S
 
     # --- the end ---
 
@@ -275,16 +293,18 @@ class ActivityLog:
                 return
             self._closing = True
             self._wake.notify_all()
+        self._stop.set()
         for thread in self._threads:
             thread.join()
-        try:
-            for store in (self._stores.activity, self._stores.quarantine):
-                if store.settled:
-                    write_floor(store)
-        except UnwritableError as error:
-            _log.warning("floor_not_written", error=str(error))
-        finally:
-            self._lock.release()
+        with self._tasks:  # an operator's task under way ends first; a later one is refused
+            try:
+                for store in (self._stores.activity, self._stores.quarantine):
+                    if store.settled:
+                        write_floor(store)
+            except UnwritableError as error:
+                _log.warning("floor_not_written", error=str(error))
+            finally:
+                self._lock.release()
 
     def __enter__(self) -> Self:
         return self

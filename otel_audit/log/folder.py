@@ -9,7 +9,9 @@ import os
 import secrets
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -53,12 +55,8 @@ def open_identity(root: Path, kind: str, disk: Disk, clock: Callable[[], int]) -
         ArchiveFaultError: Parquet files of a log, but no identity.
         UnwritableError: it cannot be created.
     """
-    if not root.parent.is_dir():
-        try:
-            root.parent.mkdir(parents=True)
-        except OSError as error:
-            raise UnwritableError(f"cannot create the folder {root.parent}: {error.strerror}") from error
-    disk.make_folder(root)
+    for folder in reversed([root, *takewhile(lambda above: not above.exists(), root.parents)]):
+        disk.make_folder(folder)
     if kind == "activity":
         _refuse_network(root)
     identity = read_identity(root)
@@ -89,6 +87,7 @@ def open_identity(root: Path, kind: str, disk: Disk, clock: Callable[[], int]) -
             raise
         return winner
     disk.fsync_folder(final.parent)
+    disk.unlink(tmp)
     return identity
 
 
@@ -164,17 +163,25 @@ class FolderLock:
             os.close(self._handle)
             owner = read_owner(root) or {}
             raise FolderLockedError(f"{root} is owned by process {owner.get('pid', 'unknown')}")
-        self.announce(None)
+        try:
+            self.announce(None)
+        except UnwritableError:
+            os.close(self._handle)
+            raise
 
     def announce(self, url: str | None) -> None:
-        """Write down who owns the folder and where it can be reached."""
+        """Write down who owns the folder and where it can be reached. Raises UnwritableError."""
         content = json.dumps({"pid": os.getpid(), "url": url}).encode()
-        os.ftruncate(self._handle, 0)
-        os.pwrite(self._handle, content, 0)
+        try:
+            os.ftruncate(self._handle, 0)
+            os.pwrite(self._handle, content, 0)
+        except OSError as error:
+            raise UnwritableError(f"cannot write the folder's lock file: {error.strerror}") from error
 
     def release(self) -> None:
         """Let go."""
-        os.ftruncate(self._handle, 0)
+        with suppress(OSError):  # what it says counts only while the lock is held
+            os.ftruncate(self._handle, 0)
         os.close(self._handle)
 
 

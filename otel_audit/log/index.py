@@ -22,7 +22,7 @@ import numpy.typing as npt
 from otel_audit.archive.disk import Disk
 from otel_audit.errors import StorageError
 from otel_audit.log.folder import write_state
-from otel_audit.log.runs import Digests, Ids, Run, format_run, load_run, make_run
+from otel_audit.log.runs import Digests, Ids, Run, format_run, ids_of, load_run, make_run
 
 __all__ = ["IdIndex", "Verdict"]
 
@@ -67,25 +67,20 @@ class IdIndex:
     def look_up(self, ids: list[bytes], digests: list[int]) -> npt.NDArray[np.int8]:
         """A Verdict per id. Repeats within the list are the caller's to find (`add` comes after the commit)."""
         verdicts = np.zeros(len(ids), dtype=np.int8)
-        unknown = []
-        recent, spilling = self._recent, self._spilling
-        for at, id_ in enumerate(ids):
-            known = recent.get(id_)
-            if known is None:
-                known = spilling.get(id_)
-            if known is None:
-                unknown.append(at)
-            else:
-                verdicts[at] = Verdict.DUPLICATE if known == digests[at] else Verdict.CONFLICT
-        if unknown:
-            self._look_in_runs(ids, digests, np.array(unknown), verdicts)
+        places = np.arange(len(ids))
+        for known in (self._recent, self._spilling):
+            if known.keys().isdisjoint(ids):
+                continue  # the usual case: nothing is sent twice
+            for at in places[verdicts == Verdict.NEW]:
+                if (digest := known.get(ids[at])) is not None:
+                    verdicts[at] = Verdict.DUPLICATE if digest == digests[at] else Verdict.CONFLICT
+        self._look_in_runs(ids, digests, places[verdicts == Verdict.NEW], verdicts)
         return verdicts
 
     def _look_in_runs(
         self, ids: list[bytes], digests: list[int], places: npt.NDArray[np.int64], verdicts: npt.NDArray[np.int8]
     ) -> None:
-        wanted: Ids = np.array([ids[at] for at in places], dtype="S16")
-        wanted_digests = np.array([digests[at] for at in places], dtype=np.uint64)
+        wanted = ids_of(b"".join(ids))[places]
         timed = _is_timed(wanted)
         for kind, of_kind in (("timed", timed), ("kept", ~timed)):
             for run in tuple(self._runs[kind].values()):
@@ -94,7 +89,8 @@ class IdIndex:
                     break
                 found = run.find(wanted[left])
                 hit = found >= 0
-                same = run.digests[found[hit]] == wanted_digests[left[hit]]
+                mine = np.array([digests[at] for at in places[left[hit]]], dtype=np.uint64)
+                same = run.digests[found[hit]] == mine
                 verdicts[places[left[hit]]] = np.where(same, Verdict.DUPLICATE, Verdict.CONFLICT)
         if self.horizon_ms:
             old = timed & (verdicts[places] == Verdict.NEW) & (_time_ms(wanted) < self.horizon_ms)
@@ -114,8 +110,8 @@ class IdIndex:
 
     def begin_spill(self) -> None:
         """Set the ids in memory aside for a run; they are still found. The committing thread calls it."""
-        self._spilling, self._recent = self._recent, {}
         self._spilling_upto = self.upto
+        self._spilling, self._recent = self._recent, {}
 
     def spill(self) -> None:
         """Write what was set aside as runs, merge runs that have become many, let expired ones go.
@@ -147,7 +143,11 @@ class IdIndex:
             kind: list(of_kind) for kind, of_kind in runs.items()
         }
         write_state(self.folder / _MANIFEST, manifest, self.disk)
-        self._runs, self.covered, self.horizon_ms = runs, self._spilling_upto, horizon
+        # In this order, for the committing thread looks ids up meanwhile: the horizon is there before the runs that end
+        # at it go, and the new runs before the ids in memory do.
+        self.horizon_ms = horizon
+        self._runs = runs
+        self.covered = self._spilling_upto
         self._spilling = {}
         self._remove_unlisted()
 

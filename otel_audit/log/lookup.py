@@ -8,12 +8,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from otel_audit.archive.footer import unreadable
 from otel_audit.archive.names import FileName
-from otel_audit.errors import ArchiveFaultError
 from otel_audit.log.store import Store
 
 __all__ = ["FileLookup", "rows_from"]
 
+_TRIES = 5
 KeysAndDigests = Callable[[pa.Table], tuple[list[bytes], list[int]]]
 
 
@@ -28,11 +29,12 @@ class FileLookup:
     def digests(self, record_ids: list[str]) -> dict[str, int]:
         """Content digests, by id, of those ids that the log holds. Cost: the id column of each row group whose span
         covers one of them; UUIDv7 spans are narrow, so usually none or one."""
-        while True:
+        for _ in range(_TRIES):
             try:
                 return self._digests(record_ids)
-            except FileNotFoundError:
-                continue  # a merge or seal replaced the file meanwhile: its rows stand in another one now
+            except FileNotFoundError as error:
+                gone = error  # a merge or seal replaced the file meanwhile: its rows stand in another one now
+        raise unreadable(self._store.root, gone)
 
     def _digests(self, record_ids: list[str]) -> dict[str, int]:
         found: dict[str, int] = {}
@@ -51,8 +53,8 @@ class FileLookup:
                             found |= self._in_group(file, at, inside)
             except FileNotFoundError:
                 raise
-            except (pa.ArrowInvalid, OSError) as error:
-                raise ArchiveFaultError(f"{known.path}: cannot be read: {error}") from error
+            except (pa.ArrowException, OSError) as error:
+                raise unreadable(known.path, error) from error
         return found
 
     def _in_group(self, file: pq.ParquetFile, at: int, record_ids: list[str]) -> dict[str, int]:
@@ -87,5 +89,5 @@ def rows_from(store: Store, first: int) -> Iterator[tuple[pa.Table, int]]:
                     last = rows["log_index"][-1].as_py()
                     if last >= first:
                         yield rows.filter(pc.greater_equal(rows["log_index"], first)), last + 1
-        except (pa.ArrowInvalid, OSError) as error:
-            raise ArchiveFaultError(f"{known.path}: cannot be read: {error}") from error
+        except (pa.ArrowException, OSError) as error:
+            raise unreadable(known.path, error) from error

@@ -32,11 +32,12 @@ class Maintenance:
         self._hidden_since: dict[FileName, float] = {}
 
     def run_one(self) -> None:
-        """Do what is due, a task per store at most."""
+        """Do what is due, a task per store at most. Removing comes first: it makes room where the disk is full."""
+        for store in self._stores:
+            self._remove_hidden(store)
         for index in self._indexes:
             index.spill()
         for store in self._stores:
-            self._remove_hidden(store)
             hot = _hot_files(store)
             if inputs := plan_seal(hot, self._seal, self._today()):
                 self._compact(store, inputs, Stage.SEALED)
@@ -66,10 +67,12 @@ class Maintenance:
     def _remove_hidden(self, store: Store) -> None:
         """Unlink inputs whose output has been published long enough: no reader's list can still name them.
 
-        `compact` proved an output before it was published, and recovery proved again what it found.
+        `compact` proved an output and read it back, and recovery proved again what it found.
         """
         now = time.monotonic()
         for name in store.coverage().hidden:
+            if name.stage is Stage.SEALED:
+                continue  # stays, whatever hides it
             if now - self._hidden_since.setdefault(name, now) >= self._keep_s:
                 store.remove(name)
                 del self._hidden_since[name]

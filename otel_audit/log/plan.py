@@ -97,7 +97,8 @@ def plan_seal(
 ) -> tuple[FileName, ...]:
     """The oldest hot files to seal into one, or none.
 
-    A prefix is due when it reaches the target size, when its UTC day is over, or when `everything` is asked for.
+    A prefix is due when it reaches the target size, when its UTC day is over (or a file of another day follows: a clock
+    that once stood in the far future must not keep the rest from being sealed), or when `everything` is asked for.
     """
     if not files:
         return ()
@@ -106,7 +107,7 @@ def plan_seal(
     rows = size = 0
     for file in files:
         if file.day != day:
-            break
+            return tuple(taken)
         taken.append(file.name)
         rows += file.name.rows
         size += file.size_bytes

@@ -30,14 +30,18 @@ def recover(store: Store) -> None:
     Raises:
         ArchiveFaultError: a hole, an overlap, a foreign log, a damaged file, rows gone from the end. Nothing was
             changed, and the store stays unsettled.
-        UnwritableError: the disk refuses; try again later.
+        StorageError, UnwritableError: the disk refuses; try again later.
     """
     store.settled = False
-    found = _adopt(store)
-    for folder, tmp in _temporaries(store.root):
-        _settle_temporary(store, found, folder, tmp)
+    floor = _read_floor(store.root)
+    temporaries = _temporaries(store.root)
+    found = _adopt(store, temporaries, floor)
+    for name, tmp in temporaries:
+        _settle_temporary(store, found, name, tmp)
+    coverage = resolve(found)
+    if coverage.next_index < floor:
+        raise ArchiveFaultError(f"{store.root}: rows {coverage.next_index}-{floor - 1} are missing")
     store.adopt(found)
-    coverage = store.coverage()
     for name in coverage.files:
         hidden = tuple(other for other in coverage.hidden if name.covers(other))
         inputs = resolve(hidden, start=name.first).files
@@ -49,18 +53,16 @@ def recover(store: Store) -> None:
     store.settled = True
 
 
-def _adopt(store: Store) -> dict[FileName, Known]:
+def _adopt(store: Store, temporaries: list[tuple[FileName, Path]], floor: int) -> dict[FileName, Known]:
     """Every published file, read, checked against its name and fsynced: this process vouches for it from now on."""
     found = scan_files(store.root)
-    strangers = sorted({name.log for name in found if name.log != store.log})
+    strangers = sorted({name.log for name in (*found, *dict(temporaries)) if name.log != store.log})
     if strangers:
         raise ArchiveFaultError(f"{store.root}: files of another log ({', '.join(strangers)})")
     coverage = resolve(found)
     problems = [f"rows {first}-{last} are missing" for first, last in coverage.holes]
     problems += [f"{found[one].name} and {found[two].name} overlap" for one, two in coverage.overlaps]
-    floor = _read_floor(store.root)
-    temporaries = [parse_name(tmp.name.removesuffix(TMP_SUFFIX)) for _, tmp in _temporaries(store.root)]
-    if coverage.next_index < floor and not any(tmp and tmp.first == coverage.next_index for tmp in temporaries):
+    if coverage.next_index < floor and not any(name.first == coverage.next_index for name, _ in temporaries):
         problems.append(f"rows {coverage.next_index}-{floor - 1} are missing")
     if problems:
         raise ArchiveFaultError(f"{store.root}: " + "; ".join(problems))
@@ -76,20 +78,19 @@ def _adopt(store: Store) -> dict[FileName, Known]:
     return known
 
 
-def _temporaries(root: Path) -> list[tuple[Path, Path]]:
-    """(folder, path) of every temporary file of ours, in log order."""
-    folders = [root / HOT, *sorted((root / ARCHIVE).glob("date=*"))]
-    found = [(folder, path) for folder in folders for path in folder.glob(f"*.parquet{TMP_SUFFIX}")]
-    named = [(parse_name(path.name.removesuffix(TMP_SUFFIX)), folder, path) for folder, path in found]
-    return [(folder, path) for name, folder, path in sorted(named, key=lambda n: str(n[2].name)) if name is not None]
+def _temporaries(root: Path) -> list[tuple[FileName, Path]]:
+    """Every temporary file of ours with the name it is to have, in log order."""
+    folders = [root / HOT, *(root / ARCHIVE).glob("date=*")]
+    paths = [path for folder in folders for path in folder.glob(f"*.parquet{TMP_SUFFIX}")]
+    named = [(parse_name(path.name.removesuffix(TMP_SUFFIX)), path) for path in paths]
+    return sorted((name, path) for name, path in named if name is not None)
 
 
-def _settle_temporary(store: Store, found: dict[FileName, Known], folder: Path, tmp: Path) -> None:
-    name = parse_name(tmp.name.removesuffix(TMP_SUFFIX))
-    assert name is not None
+def _settle_temporary(store: Store, found: dict[FileName, Known], name: FileName, tmp: Path) -> None:
+    folder = tmp.parent
     final = tmp.with_name(tmp.name.removesuffix(TMP_SUFFIX))
     try:
-        footer = read_footer(tmp)
+        footer = read_footer(tmp, every_row=True)
     except ArchiveFaultError:
         # The write did not finish, so nobody was answered for these rows.
         store.disk.unlink(tmp)
@@ -107,6 +108,7 @@ def _settle_temporary(store: Store, found: dict[FileName, Known], folder: Path, 
     store.disk.fsync_folder(folder)
     store.disk.publish(tmp, final)
     store.disk.fsync_folder(folder)
+    store.disk.unlink(tmp)
     found[name] = Known(final, footer)
 
 

@@ -96,6 +96,8 @@ class Store:
         Raises:
             UnwritableError: nothing was promised. `settled` tells whether the next commit may follow at once.
         """
+        if not self.settled:
+            raise UnwritableError(f"{self.root}: a write failed at an unknown point; the folder is to be read again")
         first = self.next_index
         rows = self._numbered(table, first)
         footer = footer_of(self.log, rows, duplicates)
@@ -136,6 +138,7 @@ class Store:
             self.disk.publish(tmp, final)
             # A crash here leaves the file under one name or both; recovery finds it, fsyncs and keeps it.
             self.disk.fsync_folder(folder)
+            self.disk.unlink(tmp)
         except UnwritableError:
             self.settled = False
             raise

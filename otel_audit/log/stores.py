@@ -30,11 +30,12 @@ class Stores:
         self.index = IdIndex(root / "log" / "ids", disk, clock, *window)
         self.held_index = IdIndex(root / FOLDER / "log" / "ids", disk, clock, *window)
         self.lookup = FileLookup(self.activity, keys_and_digests)
+        self._indexed = False
 
     @property
     def settled(self) -> bool:
-        """Whether what both hold is known for certain."""
-        return self.activity.settled and self.quarantine.settled
+        """Whether what both hold is known for certain, and the indexes know every row of it."""
+        return self._indexed and self.activity.settled and self.quarantine.settled
 
     def load(self) -> None:
         """Bring everything in order for the first time. Raises as `settle`."""
@@ -49,16 +50,19 @@ class Stores:
 
         Raises:
             ArchiveFaultError: the files contradict each other.
-            UnwritableError: the disk refuses.
+            StorageError, UnwritableError: the disk refuses.
         """
+        self._indexed = False
         for store in (self.activity, self.quarantine):
             if not store.settled:
                 recover(store)
         self._catch_up()
 
     def _catch_up(self) -> None:
+        # When this fails the next settling goes on: an index that lacks a row takes its repeat for new.
         self.index.rebuild((*keys_and_digests(rows), upto) for rows, upto in rows_from(self.activity, self.index.upto))
         for rows, upto in rows_from(self.quarantine, self.held_index.upto):
             pairs = zip(rows["record_id"].to_pylist(), rows["decision"].to_pylist(), strict=True)
             keys = [quarantine_key(digest) for digest, decision in pairs if decision == HELD]
             self.held_index.rebuild(iter([(keys, [0] * len(keys), upto)]))
+        self._indexed = True

@@ -1,0 +1,171 @@
+"""The bed is worth what it finds: each planted bug must be found, and the same code without it must not be blamed."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from otel_audit.archive import footer as footer_module
+from otel_audit.archive.disk import TMP_SUFFIX, Disk
+from otel_audit.archive.footer import Footer
+from otel_audit.archive.names import FileName, Stage, format_name
+from otel_audit.errors import UnwritableError
+from otel_audit.log import maintenance, recover, store, stores
+from otel_audit.log.compact import compact
+from tests.faults import bed
+from tests.faults.disk import FaultyDisk
+
+RIGHT_STEPS = ("write", "sync", "name", "sync", "drop")
+
+
+def publishing(*steps: str, forgets: bool = False) -> Callable[..., Path]:
+    """`Store.publish` with other steps; `forgets`: a failure leaves the store as if nothing had happened."""
+
+    def publish(self: store.Store, name: FileName, folder: Path, content: pa.Buffer, footer: Footer) -> Path:
+        final = folder / format_name(name)
+        tmp = final.with_name(final.name + TMP_SUFFIX)
+        do: dict[str, Callable[[], None]] = {
+            "write": lambda: self.disk.write_new(tmp, memoryview(content)),
+            "sync": lambda: self.disk.fsync_folder(folder),
+            "name": lambda: self.disk.publish(tmp, final),
+            "drop": lambda: self.disk.unlink(tmp),
+        }
+        try:
+            for step in steps:
+                do[step]()
+        except UnwritableError:
+            self.settled = forgets
+            raise
+        with self.lock:
+            self.files[name] = store.Known(final, replace(footer, size_bytes=content.size))
+            self._coverage = None
+        return final
+
+    return publish
+
+
+def find(base: Path, cases: list[bed.Faults]) -> list[str]:
+    return bed.violations(base, cases, lambda found: found >= 1)
+
+
+def around(trace: list[str], *kinds: str) -> list[bed.Faults]:
+    """The cells of the table for some kinds of operation, a few per kind of fault."""
+    return [case for case in bed.matrix(trace) if trace[next(iter(case))] in kinds][::3]
+
+
+def test_the_right_steps_are_not_blamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the tests below would find the replacement and not the bug in it."""
+    monkeypatch.setattr(store.Store, "publish", publishing(*RIGHT_STEPS))
+    cases = around(bed.operations(tmp_path), "publish", "fsync_folder")
+    assert find(tmp_path, cases[::25]) == []
+
+
+@pytest.mark.parametrize(
+    ("steps", "what"),
+    [
+        (("write", "name", "sync", "drop"), "a reader saw"),
+        (("write", "sync", "name", "drop"), "is missing|lost|gone|a reader saw"),
+        (("write", "sync", "name", "drop", "sync"), "missing|a reader saw"),
+    ],
+    ids=["no fsync before the name", "no fsync after the name", "the temporary name goes first"],
+)
+def test_a_missing_or_late_folder_fsync_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: tuple[str, ...], what: str
+) -> None:
+    monkeypatch.setattr(store.Store, "publish", publishing(*steps))
+    (found,) = find(tmp_path, around(bed.operations(tmp_path), "publish", "unlink"))
+    assert any(part in found for part in what.split("|")), found
+
+
+def test_an_answer_before_the_file_is_published_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commit = store.Store.commit
+
+    def hasty(self: store.Store, table: pa.Table, duplicates: dict[str, int]) -> tuple[int, int]:
+        try:
+            return commit(self, table, duplicates)
+        except UnwritableError:
+            return self.next_index, self.next_index + table.num_rows - 1
+
+    monkeypatch.setattr(store.Store, "commit", hasty)
+    (found,) = find(tmp_path, around(bed.operations(tmp_path), "write_new"))
+    assert "lost" in found
+
+
+def test_a_range_used_again_after_a_failure_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store.Store, "publish", publishing(*RIGHT_STEPS, forgets=True))
+    (found,) = find(tmp_path, around(bed.operations(tmp_path), "publish", "fsync_folder"))
+    assert any(part in found for part in ("overlap", "does not heal", "was published there")), found
+
+
+@pytest.mark.slow
+def test_inputs_that_go_before_their_output_is_there_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def eager(of: store.Store, inputs: tuple[FileName, ...], stage: Stage) -> FileName:
+        if all(of.recent(name) is not None for name in inputs):
+            for known in of.known(inputs):
+                of.disk.unlink(known.path)
+        return compact(of, inputs, stage)
+
+    monkeypatch.setattr(maintenance, "compact", eager)
+    (found,) = find(tmp_path, around(bed.operations(tmp_path), "unlink", "write_new"))
+    assert any(part in found for part in ("missing", "lost", "a reader saw")), found
+
+
+@pytest.mark.parametrize("trust", ["the name", "the footer"])
+def test_a_temporary_file_that_is_not_whole_and_is_trusted_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trust: str
+) -> None:
+    """Its name says nothing of its content, and its end nothing of its middle."""
+
+    def by_name(path: Path, *, every_row: bool = False) -> Footer:
+        name = footer_module.parse_name(path.name.removesuffix(TMP_SUFFIX))
+        assert name is not None
+        return Footer(name.log, name.first, name.last, name.rows, 0, 0, format_version=1)
+
+    def by_footer(path: Path, *, every_row: bool = False) -> Footer:
+        return footer_module.read_footer(path)
+
+    monkeypatch.setattr(recover, "read_footer", by_name if trust == "the name" else by_footer)
+    trace = bed.operations(tmp_path)
+    torn = [case for case in bed.matrix(trace) if next(iter(case.values())).when == "half"]
+    (found,) = find(tmp_path, torn)
+    assert any(part in found for part in ("cannot be read", "not a whole", "Error")), found
+
+
+def of_two(trace: list[str], first: Callable[[int], bool]) -> list[bed.Faults]:
+    drawn = bed.pairs(trace, random.Random(1), 3_000)
+    return [case for case in drawn if first(min(case))][:400]
+
+
+@pytest.mark.slow
+def test_a_folder_taken_for_durable_because_it_is_there_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = FaultyDisk.make_folder
+
+    def trusting(self: Disk, folder: Path) -> None:
+        if not folder.exists():
+            real(self, folder)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(FaultyDisk, "make_folder", trusting)
+    trace = bed.operations(tmp_path)
+    (found,) = find(tmp_path, of_two(trace, lambda at: "make_folder" in trace[max(0, at - 1) : at + 1]))
+    assert any(part in found for part in ("gone", "lost", "missing", "a reader saw")), found
+
+
+@pytest.mark.slow
+def test_an_index_left_behind_by_an_interrupted_repair_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def settled(self: Any) -> bool:
+        return bool(self.activity.settled and self.quarantine.settled)
+
+    monkeypatch.setattr(stores.Stores, "settled", property(settled))
+    trace = bed.operations(tmp_path)
+    (found,) = find(tmp_path, of_two(trace, lambda at: "publish" in trace[max(0, at - 1) : at + 1]))
+    assert any(part in found for part in ("doubled", "taken for new")), found
