@@ -1,14 +1,14 @@
 """Writes the reference pages that are made from code: `python -m otel_audit.cli.reference [FOLDER]`.
 
-docs/cli.md from the commands, docs/settings.md from `config.SETTINGS`, docs/errors.md from the error tree. A test says
-which page is stale.
+docs/cli.md from the commands, docs/settings.md from `config.SETTINGS`, docs/errors.md from the error tree, and the
+tables inside the wire and archive format pages. A test says which page is stale.
 """
 
 from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,14 @@ from otel_audit import errors
 from otel_audit.cli.app import build_app
 from otel_audit.cli.examples import plain
 from otel_audit.cli.flags import setting_flag
+from otel_audit.cli.reference_tables import table, with_tables
 from otel_audit.config import SETTINGS
 
-__all__ = ["cli_page", "errors_page", "pages", "settings_page", "write_pages"]
+__all__ = ["TABLED", "cli_page", "errors_page", "pages", "settings_page", "write_pages"]
 
 _PROGRAM = "otel-audit"
+TABLED = ("wire-format.md", "archive-format.md")
+"""Pages written by hand around tables made from code."""
 _NOTE = "<!-- made by `python -m otel_audit.cli.reference`; edit the code, not this page -->"
 
 
@@ -35,6 +38,9 @@ def write_pages(folder: Path) -> None:
     """Write all pages into a folder."""
     for name, text in pages().items():
         (folder / name).write_text(text, encoding="utf-8")
+    for name in TABLED:
+        path = folder / name
+        path.write_text(with_tables(path.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def commands() -> Iterator[tuple[str, Any]]:
@@ -67,7 +73,7 @@ def cli_page() -> str:
         parts.append(inspect.cleandoc(command.help or ""))
         rows = [row for parameter in command.params if (row := _parameter(parameter))]
         if rows:
-            parts.append(_table(("argument or flag", "value", "meaning"), rows))
+            parts.append(table(("argument or flag", "value", "meaning"), rows))
         if group and name != _PROGRAM:
             parts.append("Commands: " + ", ".join(f"`{child}`" for child in command.commands) + ".")
         lines = plain(command.epilog or "")
@@ -121,7 +127,7 @@ def settings_page() -> str:
             if setting.side == side
         ]
         heads = ("setting", "environment", "flag of `collector`", "default", "unit", "meaning")
-        parts.extend((f"## {title}", _table(heads, rows)))
+        parts.extend((f"## {title}", table(heads, rows)))
     return "\n\n".join(parts) + "\n"
 
 
@@ -143,7 +149,7 @@ def errors_page() -> str:
         _NOTE,
         "One tree, sorted by whose fault it is; catch a family. `retryable` means that the same call may succeed later "
         "with nothing changed by the caller. On the command line an error is `error: …` and the advice, on stderr.",
-        _table(("error", "exit code", "HTTP", "retryable", "what happened", "what to do"), rows),
+        table(("error", "exit code", "HTTP", "retryable", "what happened", "what to do"), rows),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -157,11 +163,6 @@ def _tree(error: type[errors.OtelAuditError], depth: int) -> Iterator[tuple[type
 
 def _cell(text: str) -> str:
     return text.replace("|", "\\|")
-
-
-def _table(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
-    lines = [heads, tuple("---" for _ in heads), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 if __name__ == "__main__":
