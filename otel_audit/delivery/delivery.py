@@ -23,6 +23,7 @@ import requests
 from opentelemetry.sdk.resources import Resource
 
 from otel_audit.config import Settings
+from otel_audit.delivery.cause import cause
 from otel_audit.delivery.endpoint import Endpoint, without_password
 from otel_audit.delivery.notices import report
 from otel_audit.delivery.outcome import Refusal
@@ -227,7 +228,7 @@ class Delivery:
             with unobserved():
                 answer = transport.get(url)
         except Exception as error:  # whatever stands between us and an answer, a credential provider's errors included
-            raise ReaderUnavailableError(f"{without_password(url)}: {type(error).__name__}: {error}") from error
+            raise ReaderUnavailableError(f"{without_password(url)}: {cause(error)}") from error
         finally:
             transport.close()
         log = answer.headers.get(LOG_HEADER)

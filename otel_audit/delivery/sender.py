@@ -24,6 +24,7 @@ from opentelemetry.context import (
     set_value,
 )
 
+from otel_audit.delivery.cause import cause
 from otel_audit.delivery.notices import report
 from otel_audit.delivery.outcome import Refusal
 from otel_audit.delivery.queue import DeliveryQueue
@@ -36,6 +37,8 @@ LOG_HEADER = "otel-audit-log"
 """Every answer of our collector carries it, with the name of its log; another OTLP peer's does not."""
 
 _HTTP_LOGGERS = ("urllib3.connectionpool", "urllib3.connection", "urllib3.util.retry", "urllib3.response")
+
+_SAY_AGAIN_S = 30.0
 
 
 class Sender:
@@ -73,6 +76,7 @@ class Sender:
         self.log: str | None = None
         self.answered = False
         self.retries = 0
+        self._said_s = 0.0
 
     def run(self) -> None:
         """Send until the queue is closed and empty, or stopped."""
@@ -120,7 +124,7 @@ class Sender:
                     body = self._frame(records)
                 verdict = self._exchange(body)
             except Exception as error:  # noqa: BLE001 - whatever it is, it is no proof of delivery, and the thread must live
-                verdict = Retry(f"{type(error).__name__}: {error}")
+                verdict = Retry(cause(error))
                 # A server may close an idle connection just as a request goes out on it: the next try opens a new one.
                 if failures == 0 and self.answered and isinstance(error, requests.ConnectionError):
                     verdict = Retry(verdict.reason, 0.0)
@@ -151,13 +155,16 @@ class Sender:
         longest_s = min(self._retry_initial_s * 2.0 ** min(failures, 64), self._retry_max_s)
         own_s = self._jitter(0.0, longest_s)
         asked_s = verdict.after_s or 0.0
-        report(
-            "warning",
-            "delivery failed, trying again",
-            reason=verdict.reason,
-            records=count,
-            pause_s=round(max(own_s, asked_s), 2),
-        )
+        if failures == 0 or now_s - self._said_s >= _SAY_AGAIN_S:
+            # Once per outage and then now and then: a collector that is away for an hour must not fill the log.
+            self._said_s = now_s
+            report(
+                "warning",
+                "delivery failed, trying again",
+                reason=verdict.reason,
+                records=count,
+                pause_s=round(max(own_s, asked_s), 2),
+            )
         # The peer's wish is kept even at the end; our own pause gives way to a last try.
         return self._queue.pause(now_s + asked_s, cut_short=False) and self._queue.pause(now_s + own_s, cut_short=True)
 

@@ -217,9 +217,8 @@ class _Search:
                     return found
                 part = walk.take_reaching(last_us)
                 continue
-            growth = _GROWTH
-            if found:
-                growth = max(growth, 2 * (limit - len(found)) // len(found))
+            # A key that was met is expected to go on as often; twice the rows that asks for, to be done in one more.
+            growth = 1 + 2 * (limit - len(found)) // len(found) if found else _GROWTH
             part = walk.rest() if rows * growth * 2 >= walk.rows_left else walk.take(rows * growth, files * growth)
 
     def _rows(self, part: Part, limit: int | None) -> list[Row]:

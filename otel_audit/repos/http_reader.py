@@ -19,6 +19,7 @@ from opentelemetry.context import (
 from requests.adapters import HTTPAdapter
 from urllib3.exceptions import ProtocolError
 
+from otel_audit.delivery.cause import cause
 from otel_audit.errors import (
     ClosedError,
     ConfigError,
@@ -225,7 +226,7 @@ class HttpReader(RecordReads):
                     raise
             return session.send(prepared, **options)
         except requests.RequestException as error:
-            raise ReaderUnavailableError(f"{self._shown} cannot be read: {_reason(error)}") from error
+            raise ReaderUnavailableError(f"{self._shown} cannot be read: {cause(error)}") from error
         finally:
             detach(token)
 
@@ -300,12 +301,6 @@ def _new_session() -> requests.Session:
 def _was_dropped(error: requests.RequestException) -> bool:
     """Whether a connection ended that had been made: a kept-alive one the server gave up meanwhile."""
     return any(isinstance(argument, ProtocolError) for argument in error.args)
-
-
-def _reason(error: requests.RequestException) -> object:
-    """The cause without urllib3's wrapping, which repeats the whole URL."""
-    wrapped = error.args[0] if error.args else error
-    return getattr(wrapped, "reason", None) or wrapped
 
 
 def _no_constant(text: str) -> Any:
