@@ -55,6 +55,7 @@ class _Kind(NamedTuple):
     """Fields that go together, as an ActivityRecord takes them, and encoded."""
 
     entity_type: str
+    type_place: int
     fields: dict[str, str]
     attributes: tuple[bytes, ...]
     other_fields: bytes
@@ -106,19 +107,20 @@ class BenchRecords:
         random, bits = self._random, self._random.getrandbits
         owners = random.choices(range(SPEC["owners"]), cum_weights=self._owner_weights, k=count)
         actors = random.choices(range(SPEC["actors"]), cum_weights=self._actor_weights, k=count)
-        entities, kinds, metadata, orders = (
-            *(SPEC["entities"], len(self._kinds), len(self._metadata), len(self._orders)),
-        )
+        entities, types = SPEC["entities"], len(SPEC["entity_types"])
+        kinds, metadata, orders = len(self._kinds), len(self._metadata), len(self._orders)
         for owner, actor in zip(owners, actors, strict=True):
             self._us += random.expovariate(1 / SPEC["mean_gap_us"])
             us, tail, picked = int(self._us), bits(74), bits(128)
+            kind = (picked >> 40 & 0xFFFFFF) % kinds
             yield _Draw(
                 us=us,
                 record_id=(us // 1000) << 80 | 7 << 76 | (tail >> 62) << 64 | 2 << 62 | tail & (1 << 62) - 1,
-                entity=(picked & (1 << 40) - 1) % entities,
+                # A thing has one type: its number, modulo the number of types, is the place of its type.
+                entity=(picked & (1 << 40) - 1) % (entities // types) * types + self._kinds[kind].type_place,
                 owner=owner,
                 actor=actor,
-                kind=(picked >> 40 & 0xFFFFFF) % kinds,
+                kind=kind,
                 metadata=(picked >> 64 & 0xFFFFFF) % metadata,
                 trace=random.randbytes(24),
                 order=(picked >> 96) % orders,
@@ -185,7 +187,8 @@ def _kind(random: Random) -> _Kind:
     attributes += [_attribute("entity_type", entity_type), _attribute("schema_version", SCHEMA_VERSION)]
     event_name = f"{entity_type}.{fields['action']}".lower().encode()
     other_fields = bytes((0x10, SEVERITY_INFO)) + length_delimited(12, event_name)
-    return _Kind(entity_type, fields, tuple(attributes), other_fields)
+    place = SPEC["entity_types"].index(entity_type)
+    return _Kind(entity_type, place, fields, tuple(attributes), other_fields)
 
 
 def _metadata(random: Random) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from bench.records import SPEC, BenchRecords
@@ -82,13 +83,19 @@ class _RowMaker:
             ),
             "actor_id": _strings(self._actors[np.searchsorted(self._zipf, random.random(count))]),
             "owner_id": _strings(self._owners[np.searchsorted(self._zipf, random.random(count))]),
-            "entity_id": _strings(self._entities[random.integers(0, len(self._entities), count)]),
+            "entity_id": _strings(self._entities[self._entity_numbers(drawn["entity_type"])]),
             "metadata": other,
             "trace_id": _strings(_hex(random, count, 16)),
             "span_id": _strings(_hex(random, count, 8)),
         }
         arrays = [columns[name] if name in columns else drawn[name] for name in ACTIVITY.names]
         return pa.table(arrays, names=ACTIVITY.names).cast(ACTIVITY)
+
+    def _entity_numbers(self, types: pa.ChunkedArray) -> NDArray[np.int64]:
+        """Numbers of entities of the given types: as in `BenchRecords`, a number modulo the types tells the type."""
+        names = pa.array(SPEC["entity_types"])
+        places = pc.index_in(types, value_set=names).to_numpy()
+        return self._random.integers(0, len(self._entities) // len(names), len(places)) * len(names) + places
 
 
 def _uuid4s(random: np.random.Generator, count: int) -> NDArray[np.uint8]:

@@ -22,8 +22,9 @@ ROW_GROUP_BYTES = 128 << 20
 _PAGE_BYTES = 64 * 1024
 _LEVEL = {Stage.COMMITTED: 1, Stage.MERGED: 1, Stage.SEALED: 3}
 _FPP = 0.001
-_PLAIN = ("record_id", "trace_id", "span_id", "metadata", "changes", "request")
-"""Columns whose values hardly repeat: a dictionary would be built only to be thrown away."""
+_UNIQUE = ("trace_id", "span_id", "metadata", "changes", "request")
+"""Columns whose values hardly repeat: a dictionary would be built only to be thrown away. DELTA_LENGTH_BYTE_ARRAY keeps
+the lengths apart from the text, which zstd then packs better: 6 bytes a record less (measured)."""
 _DIFFERENCES = ("log_index", "occurred_at", "time_unix_nano", "observed_time_unix_nano")
 """Numbers near the one before: DELTA_BINARY_PACKED. Hardly one repeats, yet their dictionary would be kept, read whole
 for a single row, and take 7 bytes a record more (measured)."""
@@ -51,7 +52,7 @@ def stream_parquet(
         stage: committed files go without Bloom filters and page index; merged and sealed ones carry both in full.
         distinct: per Bloom-filtered column, the most distinct values in one group (a filter's size follows from it).
     """
-    names = [column.name for column in columns]
+    encodings = _encodings(columns, distinct, min(ROW_GROUP_ROWS, footer.rows))
     prunable = stage is not Stage.COMMITTED
     sink = pa.BufferOutputStream()
     with pq.ParquetWriter(
@@ -59,9 +60,8 @@ def stream_parquet(
         parquet_schema(columns),
         compression="zstd",
         compression_level=_LEVEL[stage],
-        use_dictionary=[name for name in names if name not in (*_PLAIN, *_DIFFERENCES)],
-        column_encoding={column.name: "DELTA_BYTE_ARRAY" for column in columns if column.delta}
-        | {name: "DELTA_BINARY_PACKED" for name in names if name in _DIFFERENCES},
+        use_dictionary=[column.name for column in columns if column.name not in encodings],
+        column_encoding=encodings,
         data_page_size=_PAGE_BYTES,
         store_schema=False,
         write_statistics=True,
@@ -73,6 +73,19 @@ def stream_parquet(
         for group in groups:
             writer.write_table(group, row_group_size=max(1, group.num_rows))
     return sink.getvalue()
+
+
+def _encodings(columns: tuple[Column, ...], distinct: Mapping[str, int], group_rows: int) -> dict[str, str]:
+    """The encoding of each column that goes without a dictionary."""
+    chosen: dict[str, str] = {}
+    for column in columns:
+        if column.delta:
+            chosen[column.name] = "DELTA_BYTE_ARRAY"
+        elif column.name in _DIFFERENCES:
+            chosen[column.name] = "DELTA_BINARY_PACKED"
+        elif column.name in _UNIQUE or distinct.get(column.name, 0) > group_rows // 2:
+            chosen[column.name] = "DELTA_LENGTH_BYTE_ARRAY"
+    return chosen
 
 
 def distinct_counts(groups: Iterable[pa.Table], columns: tuple[Column, ...]) -> dict[str, int]:
