@@ -107,6 +107,7 @@ def _otel_record(record: ActivityRecord) -> LogRecord:
 
 def _create(record: ActivityRecord) -> ActivityRecord:
     """A new record with the same facts, as the application writes it down."""
+    assert record.owner_id is not None and record.entity_ref is not None
     return ActivityRecord.create(
         actor_id=record.actor_id,
         actor_type=record.actor_type,

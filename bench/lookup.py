@@ -51,7 +51,8 @@ class _Peer:
 
     def ask(self, sql: str, key: Any) -> list[Any]:
         parameters = list(key) if isinstance(key, tuple) else [] if key is None else [key]
-        return self.connection.execute(sql.replace("FILES", self.files), parameters).fetchall()
+        rows: list[Any] = self.connection.execute(sql.replace("FILES", self.files), parameters).fetchall()
+        return rows
 
 
 def _questions(reader: DuckDBReader, peer: _Peer, keys: int) -> list[_Question]:

@@ -110,7 +110,7 @@ def running_postgres() -> Iterator[PostgresServer | None]:
         )
         options = {"shared_buffers": "1GB", "max_wal_size": "8GB", "port": port, "listen_addresses": "127.0.0.1"}
         options |= {"unix_socket_directories": folder, "fsync": "on", "synchronous_commit": "on"}
-        command = [programs / "postgres", "-D", data]
+        command: list[str | Path] = [programs / "postgres", "-D", data]
         for name, value in options.items():
             command += ["-c", f"{name}={value}"]
         process = subprocess.Popen(command, user=user, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -95,7 +95,8 @@ class _RowMaker:
         """Numbers of entities of the given types: as in `BenchRecords`, a number modulo the types tells the type."""
         names = pa.array(SPEC["entity_types"])
         places = pc.index_in(types, value_set=names).to_numpy()
-        return self._random.integers(0, len(self._entities) // len(names), len(places)) * len(names) + places
+        groups = self._random.integers(0, len(self._entities) // len(names), len(places))
+        return np.asarray(groups * len(names) + places)
 
 
 def _uuid4s(random: np.random.Generator, count: int) -> NDArray[np.uint8]:

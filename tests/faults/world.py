@@ -154,7 +154,8 @@ def check(root: Path, ledger: Ledger, complete: frozenset[str] = frozenset()) ->
     """Demand every promise of a folder as readers see it. `complete`: exactly these ids are in the log."""
     for log in ("", FOLDER):
         if not (root / log / "log" / "log.json").exists():
-            demand(not any(of == log for of, _ in ledger.seen), f"log {log!r} is gone")
+            promised = ledger.held if log else ledger.acknowledged
+            demand(not promised and not any(of == log for of, _ in ledger.seen), f"log {log!r} is gone")
             continue
         try:
             rows = [row for file in list_log(root / log).files for row in _rows(file.path)]
