@@ -77,6 +77,7 @@ def _prove_bytes(source: Path | pa.BufferReader, store: Store, inputs: tuple[Fil
 
 def _rows(store: Store, inputs: tuple[FileName, ...], *, bloom_only: bool = False) -> Iterator[pa.Table]:
     names = [column.name for column in store.columns if column.bloom or not bloom_only]
+    schema = pa.schema([store.schema.field(name) for name in names])
     for name in inputs:
         table = store.recent(name)
         if table is not None:
@@ -86,8 +87,7 @@ def _rows(store: Store, inputs: tuple[FileName, ...], *, bloom_only: bool = Fals
         try:
             with pq.ParquetFile(known.path) as file:
                 for at in range(file.metadata.num_row_groups):
-                    table = file.read_row_group(at, columns=names).select(names)
-                    yield table.cast(pa.schema([store.schema.field(column) for column in names]))
+                    yield file.read_row_group(at, columns=names).select(names).cast(schema)
         except (pa.ArrowException, OSError) as error:
             raise unreadable(known.path, error) from error
 

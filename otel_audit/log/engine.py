@@ -262,13 +262,9 @@ class ActivityLog:
                     raise
 
     def _maintain_loop(self) -> None:
-        retry_s = 0.0
-        while True:
-            with self._wake:
-                self._wake.wait(_IDLE_S)
-            if self._stop.wait(retry_s):
-                return
-            retry_s = 0.0
+        pause_s = _IDLE_S
+        while not self._stop.wait(pause_s):
+            pause_s = _IDLE_S
             try:
                 with self._tasks:
                     self._settle_if_needed()
@@ -277,12 +273,12 @@ class ActivityLog:
                 if self._fault is None:
                     _log.error("archive_fault", error=str(error), advice=error.advice)
                 self._fault = error
-                retry_s = _RETRY_S
+                pause_s = _RETRY_S
             except Exception as error:  # noqa: BLE001
                 # Merging and sealing lose nothing by waiting; the commit path reports the same disk to every sender.
                 ours = not isinstance(error, StorageError)
                 _log.warning("maintenance_failed", error=str(error), retry_in_s=_RETRY_S, exc_info=ours)
-                retry_s = _RETRY_S
+                pause_s = _RETRY_S
 
     # --- the end ---
 

@@ -46,7 +46,8 @@ class FileLookup:
                 continue
             try:
                 with pq.ParquetFile(known.path) as file:
-                    spans = self._spans.setdefault(name, _record_id_spans(file))
+                    if spans is None:
+                        spans = self._spans[name] = _record_id_spans(file)
                     for at, (low, high) in enumerate(spans):
                         inside = [id_ for id_ in record_ids if low <= id_ <= high and id_ not in found]
                         if inside:

@@ -7,8 +7,9 @@ already big wait for the seal. A slow log rewrites it once per size class.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from otel_audit.archive.names import FileName, Stage
 
@@ -46,12 +47,12 @@ class SealRules:
 def plan_merge(files: Sequence[HotFile], rules: MergeRules) -> tuple[FileName, ...]:
     """The adjacent files to merge next, or none. `files`: the maximal hot ones in log order."""
     for same_class, least in ((_commit_class, rules.fan_in), (_merged_class, max(2, rules.fan_in // 2))):
-        for run in _runs(files, lambda file, of=same_class: of(file, rules)):
+        for run in _runs(files, partial(same_class, rules=rules)):
             if len(run) >= least:
                 return tuple(file.name for file in run[: 2 * least])
     if len(files) > rules.most_files:
         # Too many small classes at once (a slow log with bursts): the longest run of files that are not big goes.
-        small = [run for run in _runs(files, lambda file: _small(file, rules)) if len(run) >= 2]
+        small = [run for run in _runs(files, partial(_small, rules=rules)) if len(run) >= 2]
         if small:
             return tuple(file.name for file in max(small, key=len))
     return ()
@@ -75,11 +76,10 @@ def _merged_class(file: HotFile, rules: MergeRules) -> int | None:
     return size_class
 
 
-def _runs(files: Sequence[HotFile], classify: object) -> list[list[HotFile]]:
+def _runs(files: Sequence[HotFile], classify: Callable[[HotFile], int | None]) -> list[list[HotFile]]:
     """Adjacent files of one class and one day; files of class None end a run."""
-    assert callable(classify)
     runs: list[list[HotFile]] = []
-    last: tuple[object, str] | None = None
+    last: tuple[int, str] | None = None
     for file in files:
         kind = classify(file)
         key = None if kind is None else (kind, file.day)

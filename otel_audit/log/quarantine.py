@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from otel_audit.archive.columns import QUARANTINE_COLUMNS
+from otel_audit.archive.footer import unreadable
 from otel_audit.archive.listing import LocatedFile, list_log
 from otel_audit.errors import ArchiveFaultError, RecordNotFoundError
 from otel_audit.model.record import from_us
@@ -109,8 +110,8 @@ def _read(file: LocatedFile) -> list[dict[str, object]]:
         table = pq.read_table(file.path, partitioning=None)
     except FileNotFoundError:
         raise
-    except (pa.ArrowInvalid, OSError) as error:
-        raise ArchiveFaultError(f"{file.path}: cannot be read: {error}") from error
+    except (pa.ArrowException, OSError) as error:
+        raise unreadable(file.path, error) from error
     table = table.append_column("recorded_us", pc.cast(table["recorded_at"], pa.int64()))
     rows: list[dict[str, object]] = table.drop_columns(["recorded_at"]).to_pylist()
     return rows

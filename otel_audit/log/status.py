@@ -52,26 +52,13 @@ def folder_status(data_dir: Path, check: bool = False) -> FolderStatus:
     identity = read_identity(data_dir)
     if identity is None:
         raise NotADataFolderError(f"{data_dir} holds no otel-audit log")
-    listing, faults = _listing(data_dir)
+    listing, footers, faults = _look(data_dir)
     faults += [f"files of another log: {log}" for log in listing.coverage if log != identity.log]
-    footers: list[tuple[Stage, Footer]] = []
-    for file in listing.files:
-        try:
-            footers.append((file.name.stage, read_footer(file.path)))
-        except FileNotFoundError:
-            return folder_status(data_dir, check)  # merged or sealed meanwhile: look again
-        except StorageError as error:
-            faults.append(str(error))
     hidden_checked = _check_hidden(data_dir, listing, faults) if check else 0
     quarantined = 0
     if (data_dir / FOLDER).is_dir():
-        held_listing, held_faults = _listing(data_dir / FOLDER)
+        _, _, held_faults = _look(data_dir / FOLDER)
         faults += [f"quarantine: {fault}" for fault in held_faults]
-        for file in held_listing.files:
-            try:
-                read_footer(file.path)
-            except (StorageError, FileNotFoundError) as error:
-                faults.append(f"quarantine: {error}")
         if not held_faults:
             quarantined = len(held_records(data_dir))
     owner = read_owner(data_dir)
@@ -113,10 +100,24 @@ def _check_hidden(root: Path, listing: Listing, faults: list[str]) -> int:
     return checked
 
 
-def _listing(root: Path) -> tuple[Listing, list[str]]:
-    """A listing and its faults; one that shows a fault is taken again, for a seal may have run in between."""
-    for _ in range(_TRIES):
+def _look(root: Path) -> tuple[Listing, list[tuple[Stage, Footer]], list[str]]:
+    """The files of a log, their footers, and what is wrong with either.
+
+    Beside a running collector a hole, or a file that has gone, means that a merge or seal ran in between: look again.
+    """
+    for attempt in range(_TRIES):
         listing = resolve_files(scan_files(root))
-        if not listing.faults:
-            break
-    return listing, listing.faults
+        faults = listing.faults
+        if faults and attempt < _TRIES - 1:
+            continue
+        footers: list[tuple[Stage, Footer]] = []
+        try:
+            for file in listing.files:
+                try:
+                    footers.append((file.name.stage, read_footer(file.path)))
+                except StorageError as error:
+                    faults.append(str(error))
+        except FileNotFoundError:
+            continue
+        return listing, footers, faults
+    raise StorageError(f"{root}: its files go away faster than they can be read")

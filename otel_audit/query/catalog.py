@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from otel_audit.archive.footer import parse_footer
+from otel_audit.archive.footer import parse_footer, unreadable
 from otel_audit.archive.listing import LocatedFile
 from otel_audit.errors import ArchiveFaultError, ReaderUnavailableError
 from otel_audit.query.listings import Listings
@@ -176,7 +176,7 @@ def _read_facts(path: Path) -> FileFacts:
             raise
         raise FileNotFoundError(path) from None
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise ArchiveFaultError(f"{path}: not a whole Parquet file of activities: {error}") from error
+        raise unreadable(path, error) from error
     known = [pair for pair in ids if pair is not None]
     id_span = (min(low for low, _ in known), max(high for _, high in known)) if len(known) == len(ids) > 0 else None
     return FileFacts(str(path), footer.log, footer.first, footer.last, *whole, id_span, groups)

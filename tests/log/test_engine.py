@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from uuid_utils.compat import uuid7
 
+from otel_audit.archive.footer import Footer
 from otel_audit.archive.listing import list_log
 from otel_audit.config import load_settings
 from otel_audit.errors import (
@@ -23,6 +24,7 @@ from otel_audit.errors import (
     RecordNotFoundError,
     UnwritableError,
 )
+from otel_audit.log import status
 from otel_audit.log.engine import ActivityLog
 from otel_audit.log.quarantine import held_records
 from otel_audit.log.status import folder_status
@@ -209,3 +211,24 @@ def test_a_lost_index_is_rebuilt_from_the_files(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "log" / "ids")
     with open_log(tmp_path) as log:
         assert log.submit(request(*records)).result().duplicates == 40
+
+
+def test_status_takes_a_quarantine_file_that_is_sealed_meanwhile_for_no_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_log(tmp_path, input_keep_s=0.0) as log:
+        log.submit(request(record("a"), broken=1)).result()
+        real, sealed = status.read_footer, False
+
+        def sealing(path: Path) -> Footer:
+            nonlocal sealed
+            if "quarantine" in path.parts and not sealed:
+                sealed = True
+                log.seal()
+                wait_until(lambda: not path.exists())
+            return real(path)
+
+        monkeypatch.setattr(status, "read_footer", sealing)
+        found = folder_status(tmp_path)
+        assert sealed
+        assert (found.faults, found.quarantined) == ([], 1)
