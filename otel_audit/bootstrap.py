@@ -17,6 +17,7 @@ import requests
 from otel_audit.config import Settings
 from otel_audit.delivery.endpoint import resolve_endpoint
 from otel_audit.errors import ConfigError, MissingExtraError, NotADataFolderError
+from otel_audit.otlp.names import LOG_HEADER
 from otel_audit.ports import ActivityLogReader
 from otel_audit.repos.http_reader import HttpReader
 from otel_audit.repos.otel import OTelActivityLogRepo
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 __all__ = ["endpoint_url", "open_collector", "open_folder_reader", "open_log", "open_reader", "open_repo", "open_sql"]
 
 _PROBE_S = 2.0
-_LOG_HEADER = "otel-audit-log"
 
 
 def open_repo(settings: Settings) -> OTelActivityLogRepo:
@@ -135,7 +135,7 @@ def _is_ours(base_url: str) -> bool:
         answer = requests.get(f"{base_url.rstrip('/')}/healthz", timeout=_PROBE_S, allow_redirects=False)
     except requests.RequestException:
         return False
-    return _LOG_HEADER in answer.headers
+    return LOG_HEADER in answer.headers
 
 
 def _missing(error: ModuleNotFoundError, feature: str, extra: str) -> Exception:

@@ -9,6 +9,7 @@ import requests
 
 from otel_audit.errors import FolderLockedError, NotADataFolderError, ReaderUnavailableError, StorageError
 from otel_audit.log.folder import read_identity, read_owner
+from otel_audit.otlp.names import LOG_HEADER
 
 __all__ = ["ask", "owner_url"]
 
@@ -52,7 +53,7 @@ def ask(url: str, path: str) -> dict[str, Any]:
         body = answer.json()
     except ValueError:
         body = {}
-    if not isinstance(body, dict) or "otel-audit-log" not in answer.headers:
+    if not isinstance(body, dict) or LOG_HEADER not in answer.headers:
         raise ReaderUnavailableError(f"{url} is no collector of otel-audit (status {answer.status_code})")
     if not answer.ok:
         raise StorageError(f"{url}: {body.get('detail') or body.get('title') or answer.status_code}")

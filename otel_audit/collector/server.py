@@ -31,6 +31,7 @@ from otel_audit.collector.metrics import Metrics
 from otel_audit.config import Settings
 from otel_audit.errors import ConfigError
 from otel_audit.log.engine import ActivityLog
+from otel_audit.otlp.names import LOG_HEADER
 
 __all__ = ["Collector"]
 
@@ -181,7 +182,7 @@ class Collector:
             access_log=False,
             proxy_headers=False,  # whoever connects is the peer, whatever a header says
             server_header=False,
-            headers=[("otel-audit-log", self._log.name)],
+            headers=[(LOG_HEADER, self._log.name)],
             limit_concurrency=_MAX_CONNECTIONS,
             timeout_keep_alive=_KEEP_ALIVE_S,
             timeout_graceful_shutdown=settings.stop_timeout_s,

@@ -29,11 +29,12 @@ from otel_audit.delivery.notices import report
 from otel_audit.delivery.outcome import Refusal
 from otel_audit.delivery.queue import DeliveryQueue
 from otel_audit.delivery.resource import EncodedResource
-from otel_audit.delivery.sender import LOG_HEADER, Sender, unobserved
+from otel_audit.delivery.sender import Sender, unobserved
 from otel_audit.delivery.transport import Transport
 from otel_audit.errors import BacklogFullError, ReaderUnavailableError, UndeliveredError
 from otel_audit.model.record import ActivityRecord
 from otel_audit.otlp.encode import encode_record, frame_request
+from otel_audit.otlp.names import LOG_HEADER
 
 __all__ = ["Delivery", "DeliveryStats"]
 

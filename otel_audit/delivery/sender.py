@@ -30,10 +30,10 @@ from otel_audit.delivery.outcome import Refusal
 from otel_audit.delivery.queue import DeliveryQueue
 from otel_audit.delivery.transport import Transport
 from otel_audit.delivery.verdict import Delivered, Refused, Retry, TooLarge, Verdict, judge
+from otel_audit.otlp.names import LOG_HEADER
 
-__all__ = ["LOG_HEADER", "Sender", "unobserved"]
+__all__ = ["Sender", "unobserved"]
 
-LOG_HEADER = "otel-audit-log"
 """Every answer of our collector carries it, with the name of its log; another OTLP peer's does not."""
 
 _HTTP_LOGGERS = ("urllib3.connectionpool", "urllib3.connection", "urllib3.util.retry", "urllib3.response")

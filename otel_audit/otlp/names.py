@@ -10,11 +10,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["AUDIT_PREFIX", "BY_KEY", "RAW_PREFIX", "SCHEMA_VERSION", "SCOPE_NAME", "SEVERITY_INFO", "WIRE", "WireName"]
+__all__ = [
+    "AUDIT_PREFIX",
+    "BY_KEY",
+    "LOG_HEADER",
+    "RAW_PREFIX",
+    "SCHEMA_VERSION",
+    "SCOPE_NAME",
+    "SEVERITY_INFO",
+    "WIRE",
+    "WireName",
+]
 
 SCHEMA_VERSION = "1"
 SCOPE_NAME = "otel_audit"
 SEVERITY_INFO = 9
+LOG_HEADER = "otel-audit-log"
+"""On every HTTP answer of our collector, with the log's name: how a client tells it from another OTLP peer."""
 AUDIT_PREFIX = "audit."
 """A record with no attribute under this prefix is no activity, and is only counted."""
 RAW_PREFIX = "otel_audit.raw."

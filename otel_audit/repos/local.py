@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from otel_audit.config import Settings, load_settings
 from otel_audit.delivery.resource import EncodedResource
@@ -18,6 +18,7 @@ from otel_audit.model.reading import RecordReads
 from otel_audit.model.receipts import Receipt
 from otel_audit.model.record import ActivityRecord
 from otel_audit.otlp.encode import encode_record, frame_request
+from otel_audit.repos.closing import Closing
 
 if TYPE_CHECKING:
     from otel_audit.log.engine import Committed
@@ -28,7 +29,7 @@ __all__ = ["LocalActivityLogRepo"]
 _RECEIVED_FROM = "local"
 
 
-class LocalActivityLogRepo(RecordReads):
+class LocalActivityLogRepo(RecordReads, Closing):
     """An `ActivityLogRepo` that owns a data folder: what a collector does, in this process.
 
     Durability: an append returns when its record is in an fsynced file of the folder ("acknowledged"), so it survives
@@ -138,18 +139,6 @@ class LocalActivityLogRepo(RecordReads):
     async def aclose(self) -> None:
         """`close`, awaited."""
         await asyncio.to_thread(self.close)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        await self.aclose()
 
     def _prepared(self, records: Iterable[ActivityRecord]) -> list[ActivityRecord]:
         return [self._hooks.before(_checked(record)) for record in records]

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from operator import itemgetter
-from typing import Any, Self
+from typing import Any
 
 from otel_audit.errors import ClosedError, InvalidFilterError, InvalidRecordError
 from otel_audit.hooks.chain import Hook, HookChain
@@ -22,6 +22,7 @@ from otel_audit.model.json_values import copy_object, format_json
 from otel_audit.model.reading import RecordReads
 from otel_audit.model.receipts import Receipt
 from otel_audit.model.record import ActivityRecord
+from otel_audit.repos.closing import Closing
 
 __all__ = ["InMemoryActivityLogRepo"]
 
@@ -30,7 +31,7 @@ _NOT_CONTENT = frozenset({"trace_id", "span_id", "trace_flags"})
 _order_key = itemgetter(0)
 
 
-class InMemoryActivityLogRepo(RecordReads):
+class InMemoryActivityLogRepo(RecordReads, Closing):
     """An `ActivityLogRepo` that lives as long as the object.
 
     Every append is acknowledged at once and readable at once. Records are copied on their way in and out, so nothing
@@ -108,18 +109,6 @@ class InMemoryActivityLogRepo(RecordReads):
 
     async def aclose(self) -> None:
         """`close`."""
-        self.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *exc_info: object) -> None:
         self.close()
 
     def _store(self, record: ActivityRecord) -> Receipt:

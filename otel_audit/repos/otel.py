@@ -6,7 +6,7 @@ import os
 import threading
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Self
+from typing import Any
 
 from opentelemetry.sdk.resources import Resource
 
@@ -21,12 +21,13 @@ from otel_audit.model.ids import Id, IdLike
 from otel_audit.model.reading import RecordReads
 from otel_audit.model.receipts import Receipt
 from otel_audit.model.record import ActivityRecord
+from otel_audit.repos.closing import Closing
 from otel_audit.repos.open_reader import OpenedReader, ReaderSource, open_reader
 
 __all__ = ["OTelActivityLogRepo"]
 
 
-class OTelActivityLogRepo(RecordReads):
+class OTelActivityLogRepo(RecordReads, Closing):
     """An `ActivityLogRepo` over OpenTelemetry. A context manager, plain and async; share one in a process.
 
     Durability: an accepted record is in this process's memory until the peer has answered; `flush()` waits for that.
@@ -152,18 +153,6 @@ class OTelActivityLogRepo(RecordReads):
             await self._delivery.aclose()
         finally:
             self._close_reader()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        await self.aclose()
 
     # --- what became of the records ---
 

@@ -66,7 +66,8 @@ def test_a_repeat_is_dropped_however_late(tmp_path: Path, make_id: Callable[[], 
         assert log.submit(request(*records, *records)).result().duplicates == 60
         log.seal()
         assert log.submit(request(*records)).result().duplicates == 30
-    with open_log(tmp_path, index_run_rows=10, dedupe_window_s=0) as log:
+    # With runs of a single id, opening moves every id out of memory: what is asked here is disk alone.
+    with open_log(tmp_path, index_run_rows=1, dedupe_window_s=0) as log:
         wait_until(lambda: log._stores.index.covered >= 30 or log._stores.index.horizon_ms > 0)
         assert log.submit(request(*records)).result().duplicates == 30
         assert log.submit(request(record(records[0].record_id, action="other"))).result().conflicts == 1
