@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from bench.records import SPEC, BenchRecords
 from bench.stamping import uuid7_texts, uuid_texts
 from otel_audit.archive.columns import ACTIVITY, COLUMNS
-from otel_audit.archive.disk import Disk
 from otel_audit.archive.footer import footer_of
 from otel_audit.archive.listing import date_folder
 from otel_audit.archive.names import FileName, Stage, format_name
 from otel_audit.archive.write import parquet_bytes
+from otel_audit.disk import Disk
 from otel_audit.log.folder import open_identity
 from otel_audit.otlp.decode import decode_logs
 

@@ -19,8 +19,8 @@ from typing import Self
 
 import structlog
 
-from otel_audit.archive.disk import Disk
 from otel_audit.config import Settings, load_settings
+from otel_audit.disk import Disk
 from otel_audit.errors import (
     ArchiveFaultError,
     ClosedError,

@@ -15,10 +15,10 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from otel_audit.archive.disk import TMP_SUFFIX, Disk
 from otel_audit.archive.footer import FORMAT_VERSION
 from otel_audit.archive.listing import ARCHIVE, HOT, LOG, scan_files
 from otel_audit.archive.names import is_log_name
+from otel_audit.disk import TMP_SUFFIX, Disk
 from otel_audit.errors import (
     ArchiveFaultError,
     FolderLockedError,

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from otel_audit.archive.disk import Disk
+from otel_audit.disk import Disk
 from otel_audit.errors import StorageError
 from otel_audit.log.folder import write_state
 from otel_audit.log.runs import Digests, Ids, Run, format_run, ids_of, load_run, make_run

@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from otel_audit.archive.disk import TMP_SUFFIX
 from otel_audit.archive.footer import read_footer
 from otel_audit.archive.listing import ARCHIVE, HOT, LOG, scan_files
 from otel_audit.archive.names import FileName, Stage, parse_name, resolve
+from otel_audit.disk import TMP_SUFFIX
 from otel_audit.errors import ArchiveFaultError
 from otel_audit.log.compact import prove
 from otel_audit.log.folder import write_state

@@ -16,11 +16,11 @@ import numpy as np
 import pyarrow as pa
 
 from otel_audit.archive.columns import Column, parquet_schema
-from otel_audit.archive.disk import TMP_SUFFIX, Disk
 from otel_audit.archive.footer import Footer, footer_of
 from otel_audit.archive.listing import HOT, date_folder
 from otel_audit.archive.names import Coverage, FileName, Stage, format_name, resolve
 from otel_audit.archive.write import parquet_bytes
+from otel_audit.disk import TMP_SUFFIX, Disk
 from otel_audit.errors import UnwritableError
 
 __all__ = ["Store"]

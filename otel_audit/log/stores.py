@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from otel_audit.archive.columns import COLUMNS, QUARANTINE_COLUMNS
-from otel_audit.archive.disk import Disk
 from otel_audit.config import Settings
+from otel_audit.disk import Disk
 from otel_audit.log.folder import open_identity
 from otel_audit.log.index import IdIndex
 from otel_audit.log.lookup import FileLookup, rows_from

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from uuid import UUID
 
-from otel_audit.archive.disk import Disk
+from otel_audit.disk import Disk
 from otel_audit.errors import OtelAuditError
 from otel_audit.otlp.decode import Decoded
 from tests.faults.disk import A_WRITE, ANY_OPERATION, Died, Fault, FaultyDisk

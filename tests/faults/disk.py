@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from otel_audit.archive.disk import FILE_MODE, Disk
+from otel_audit.disk import FILE_MODE, Disk
 from otel_audit.errors import UnwritableError
 
 Content = Literal["whole", "torn", "hole", "empty"]

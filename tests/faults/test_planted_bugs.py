@@ -12,9 +12,9 @@ import pyarrow as pa
 import pytest
 
 from otel_audit.archive import footer as footer_module
-from otel_audit.archive.disk import TMP_SUFFIX, Disk
 from otel_audit.archive.footer import Footer
 from otel_audit.archive.names import FileName, Stage, format_name
+from otel_audit.disk import TMP_SUFFIX, Disk
 from otel_audit.errors import StorageError, UnwritableError
 from otel_audit.log import maintenance, recover, store, stores
 from otel_audit.log.compact import compact

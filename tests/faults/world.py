@@ -10,9 +10,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from otel_audit.archive.disk import Disk
 from otel_audit.archive.listing import list_log
 from otel_audit.config import Settings, load_settings
+from otel_audit.disk import Disk
 from otel_audit.errors import OtelAuditError, StorageError
 from otel_audit.log.folder import open_identity
 from otel_audit.log.maintenance import Maintenance

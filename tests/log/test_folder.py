@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from otel_audit.archive.disk import Disk
+from otel_audit.disk import Disk
 from otel_audit.errors import FolderLockedError, NewerFormatError, NotADataFolderError
 from otel_audit.log.folder import FolderLock, open_identity, read_owner
 

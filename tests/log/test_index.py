@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from uuid_utils.compat import uuid4, uuid7
 
-from otel_audit.archive.disk import Disk
+from otel_audit.disk import Disk
 from otel_audit.errors import StorageError
 from otel_audit.log.index import IdIndex, Verdict
 from otel_audit.log.runs import format_run, ids_of, load_run, make_run

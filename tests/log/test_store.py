@@ -9,9 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from otel_audit.archive.columns import COLUMNS
-from otel_audit.archive.disk import Disk
 from otel_audit.archive.listing import list_log
 from otel_audit.archive.names import Stage
+from otel_audit.disk import Disk
 from otel_audit.errors import ArchiveFaultError, UnwritableError
 from otel_audit.log.compact import compact
 from otel_audit.log.folder import open_identity

@@ -13,9 +13,9 @@ import pytest
 
 from otel_audit.archive import footer
 from otel_audit.archive.digest import rows_digest
-from otel_audit.archive.disk import Disk
 from otel_audit.archive.write import regroup
 from otel_audit.config import load_settings
+from otel_audit.disk import Disk
 from otel_audit.errors import ArchiveFaultError, ClosedError, StorageError
 from otel_audit.log.engine import ActivityLog
 from otel_audit.log.folder import open_identity
