@@ -87,9 +87,25 @@ SETTINGS: tuple[Setting, ...] = (
             "Where to read: a collector's URL or a data folder. Unset: the collector behind the endpoint, "
             "if it is ours."),
     Setting("durability", str, "memory", "word", "application",
-            "What an append survives before the collector has it.", choices=("memory",)),
+            "What an accepted record survives before a peer has it. `disk`: power loss (fsynced in the spool); "
+            "`process`: kill -9 (handed to the operating system); `memory`: nothing; `collector`: `append` itself waits "
+            "for the collector's answer.", choices=("disk", "process", "memory", "collector")),
+    Setting("spool_dir", str, "", "path", "application",
+            "Where records wait for a peer, with durability `disk` and `process`; processes may share it. Unset: "
+            "`otel-audit/spool` under XDG_STATE_HOME or ~/.local/state."),
+    Setting("spool_max_bytes", int, 1024 * _MiB, "bytes", "application",
+            "Bytes that undelivered records may take in the spool, those of all processes together.", least=1),
+    Setting("spool_segment_bytes", int, 8 * _MiB, "bytes", "application",
+            "Size at which a spool file is finished and the next one begun.", least=1),
+    Setting("spool_keep_s", float, 72 * 3600.0, "seconds", "application",
+            "How long delivered records stay in the spool, to be sent again should a peer have lost them.", least=0),
+    Setting("spool_keep_bytes", int, 1024 * _MiB, "bytes", "application",
+            "Most bytes of delivered records that stay in the spool.", least=0),
+    Setting("heartbeat_s", float, 300.0, "seconds", "application",
+            "How often each producer tells how many records it has numbered, so that a loss at the end shows; 0: never.",
+            least=0),
     Setting("timeout_s", float, 5.0, "seconds", "application",
-            "How long an append waits for room in the queue.", least=0),
+            "How long an append waits for room, or with durability `collector` for the answer.", least=0),
     Setting("queue_max_records", int, 100_000, "records", "application",
             "Records that may wait for the sender.", least=1),
     Setting("queue_max_bytes", int, 64 * _MiB, "bytes", "application",
