@@ -41,7 +41,7 @@ def build_sealed(root: Path, rows: int, rows_per_file: int = 1_000_000, say: Cal
         count = min(rows_per_file, rows - first)
         table = maker.rows(first, count)
         name = FileName(identity.log, first, first + count - 1, Stage.SEALED)
-        content = parquet_bytes(table, footer_of(identity.log, table, {}), COLUMNS, Stage.SEALED)
+        content = parquet_bytes(table, footer_of(identity.log, table), COLUMNS, Stage.SEALED)
         folder = date_folder(root, table["recorded_at"][-1].as_py().date().isoformat())
         folder.mkdir(parents=True, exist_ok=True)
         (folder / format_name(name)).write_bytes(content)

@@ -11,7 +11,18 @@ from typing import Literal
 
 import pyarrow as pa
 
-__all__ = ["ACTIVITY", "COLUMNS", "QUARANTINE", "QUARANTINE_COLUMNS", "Column", "parquet_schema"]
+__all__ = [
+    "ACTIVITY",
+    "COLUMNS",
+    "NOTE_QUARANTINED",
+    "NOTE_REPEAT",
+    "QUARANTINE",
+    "QUARANTINE_COLUMNS",
+    "STREAMS",
+    "STREAM_COLUMNS",
+    "Column",
+    "parquet_schema",
+]
 
 ColumnType = Literal["i64", "i32", "str", "ts", "bytes"]
 _ARROW: dict[ColumnType, pa.DataType] = {
@@ -107,6 +118,28 @@ QUARANTINE_COLUMNS: tuple[Column, ...] = (
     Column(52, "request", "bytes", "An OTLP ExportLogsServiceRequest with this one record; null on a decision."),
 )
 
+NOTE_REPEAT, NOTE_QUARANTINED = "repeat", "quarantined"
+"""What a row of the streams log notes of records; any other `kind` is the state of a marker."""
+
+STREAM_COLUMNS: tuple[Column, ...] = (
+    Column(1, "log_index", "i64", "Place in the streams log, from 0, without holes."),
+    Column(6, "recorded_at", "ts", "When it was committed, by the collector's clock."),
+    Column(29, "service_name", "str", "`service.name` of the resource."),
+    Column(31, "service_instance_id", "str", "`service.instance.id` of the resource."),
+    Column(33, "stream_id", "str", "The producer's stream; null for records outside any.", bloom=True),
+    Column(42, "received_from", "str", "Authenticated name of the peer, else its address."),
+    Column(
+        60,
+        "kind",
+        "str",
+        "`repeat`: records dropped because the log has them; `quarantined`: records that went there; "
+        "or the state a producer told: `open`, `closed`, `recovered`.",
+    ),
+    Column(61, "first_number", "i64", "First number of an unbroken run; null without numbers, and for a state."),
+    Column(62, "last_number", "i64", "Last number of the run; for a state, the highest number given so far."),
+    Column(63, "records", "i64", "How many records the row stands for; 0 for a state."),
+)
+
 
 @cache
 def parquet_schema(columns: tuple[Column, ...]) -> pa.Schema:
@@ -116,3 +149,4 @@ def parquet_schema(columns: tuple[Column, ...]) -> pa.Schema:
 
 ACTIVITY: pa.Schema = parquet_schema(COLUMNS)
 QUARANTINE: pa.Schema = parquet_schema(QUARANTINE_COLUMNS)
+STREAMS: pa.Schema = parquet_schema(STREAM_COLUMNS)

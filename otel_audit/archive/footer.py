@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from otel_audit.archive.columns import NOTE_REPEAT
 from otel_audit.archive.names import parse_name
 from otel_audit.errors import ArchiveFaultError, NewerFormatError, StorageError
 from otel_audit.model.record import from_us
@@ -21,7 +22,6 @@ __all__ = [
     "FORMAT_VERSION",
     "Footer",
     "footer_of",
-    "merge_duplicates",
     "parse_footer",
     "read_footer",
     "unreadable",
@@ -34,9 +34,9 @@ FOOTER_KEY = b"otel_audit"
 
 @dataclass(frozen=True, slots=True)
 class Footer:
-    """Facts about one file. Times are µs since 1970; the occurred ones are None in a quarantine file.
+    """Facts about one file. Times are µs since 1970; the occurred ones are None where rows have no such time.
 
-    `duplicates`: repeats dropped while these rows were committed, per producer's stream ("" for none).
+    `repeats`: how many dropped records the rows note; only in the streams log.
     """
 
     log: str
@@ -47,7 +47,7 @@ class Footer:
     recorded_max_us: int
     occurred_min_us: int | None = None
     occurred_max_us: int | None = None
-    duplicates: dict[str, int] = field(default_factory=dict)
+    repeats: int | None = None
     format_version: int = FORMAT_VERSION
     size_bytes: int = 0
 
@@ -55,14 +55,22 @@ class Footer:
         """The footer's value, JSON."""
         facts = asdict(self)
         del facts["size_bytes"]
+        if self.repeats is None:
+            del facts["repeats"]
         return json.dumps(facts, separators=(",", ":"), sort_keys=True).encode()
 
 
-def footer_of(log: str, table: pa.Table, duplicates: dict[str, int]) -> Footer:
+_FACTS = frozenset(fact.name for fact in fields(Footer))
+
+
+def footer_of(log: str, table: pa.Table) -> Footer:
     """The footer for rows that are about to be written. Shape: a table of archive columns with at least one row."""
     occurred: tuple[int | None, int | None] = (None, None)
     if "occurred_at" in table.column_names:
         occurred = _span(table["occurred_at"])
+    repeats = None
+    if "kind" in table.column_names:
+        repeats = pc.sum(table["records"].filter(pc.equal(table["kind"], NOTE_REPEAT))).as_py() or 0
     recorded = _span(table["recorded_at"])
     index = table["log_index"]
     return Footer(
@@ -74,22 +82,13 @@ def footer_of(log: str, table: pa.Table, duplicates: dict[str, int]) -> Footer:
         recorded_max_us=recorded[1],
         occurred_min_us=occurred[0],
         occurred_max_us=occurred[1],
-        duplicates=duplicates,
+        repeats=repeats,
     )
 
 
 def _span(column: pa.ChunkedArray) -> tuple[int, int]:
     ends = pc.min_max(column.cast(pa.int64()))
     return ends["min"].as_py(), ends["max"].as_py()
-
-
-def merge_duplicates(footers: list[Footer]) -> dict[str, int]:
-    """The sum of several files' duplicates, per stream."""
-    total: dict[str, int] = {}
-    for footer in footers:
-        for stream, count in footer.duplicates.items():
-            total[stream] = total.get(stream, 0) + count
-    return total
 
 
 def parse_footer(metadata: pq.FileMetaData, path: Path) -> Footer:
@@ -107,7 +106,9 @@ def parse_footer(metadata: pq.FileMetaData, path: Path) -> Footer:
         version = facts["format_version"]
         if version > FORMAT_VERSION:
             raise NewerFormatError(f"{path}: format {version}; this release reads up to {FORMAT_VERSION}")
-        footer = Footer(**{**facts, "size_bytes": path.stat().st_size})
+        # Earlier releases also kept the repeats of each stream here, as `duplicates`: passed over.
+        known = {name: fact for name, fact in facts.items() if name in _FACTS}
+        footer = Footer(**{**known, "size_bytes": path.stat().st_size})
     except (ValueError, KeyError, TypeError) as error:
         raise ArchiveFaultError(f"{path}: its otel-audit footer cannot be read: {error}") from None
     name = parse_name(path.name.removesuffix(".tmp"))
@@ -145,10 +146,12 @@ def read_footer(path: Path, *, every_row: bool = False) -> Footer:
 def unreadable(path: Path, error: Exception) -> StorageError:
     """What a failed read of a Parquet file means.
 
-    An error number (EIO, too many open files) or a want of memory says nothing of the file and may pass; whoever reads
-    must not act as if the file were damaged.
+    An error number (EIO, too many open files) or a want of memory or threads says nothing of the file and may pass;
+    whoever reads must not act as if the file were damaged. (Arrow reports a thread it could not start as an error of no
+    kind; what it finds wrong with a file always has one.)
     """
-    if isinstance(error, MemoryError) or getattr(error, "errno", None) not in {None, errno.ENOENT}:
+    passing = isinstance(error, MemoryError) or type(error) is pa.ArrowException
+    if passing or getattr(error, "errno", None) not in {None, errno.ENOENT}:
         return StorageError(f"{path}: cannot be read now: {error}")
     return ArchiveFaultError(f"{path}: not a whole Parquet file: {error}")
 

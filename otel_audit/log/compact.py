@@ -9,11 +9,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from otel_audit.archive.digest import rows_digest
-from otel_audit.archive.footer import Footer, merge_duplicates, read_footer, unreadable, utc_day
+from otel_audit.archive.footer import Footer, read_footer, unreadable, utc_day
 from otel_audit.archive.listing import HOT
 from otel_audit.archive.names import FileName, Stage, format_name
 from otel_audit.archive.write import distinct_counts, regroup, stream_parquet
-from otel_audit.errors import ArchiveFaultError
+from otel_audit.errors import ArchiveFaultError, StorageError
 from otel_audit.log.store import Store
 
 __all__ = ["compact", "prove"]
@@ -27,8 +27,8 @@ def compact(store: Store, inputs: tuple[FileName, ...], stage: Stage) -> FileNam
     Raises:
         UnwritableError: as `Store.publish`; the inputs are untouched.
         ArchiveFaultError: an input is damaged or the output does not prove equal, and nothing was published; or the
-            published file, opened again, is not what was written.
-        StorageError: a file cannot be read now.
+            published file, opened again, is not what was written, and the store is not settled.
+        StorageError: a file cannot be read now; the store is not settled when it is the one just published.
     """
     known = store.known(inputs)
     footers = [one.footer for one in known]
@@ -43,11 +43,21 @@ def compact(store: Store, inputs: tuple[FileName, ...], stage: Stage) -> FileNam
     _prove_bytes(pa.BufferReader(content), store, inputs, folder / format_name(name))
     path = store.publish(name, folder, content, footer)
     try:
-        if not content.equals(pa.py_buffer(path.read_bytes())):
-            raise ArchiveFaultError(f"{path}: does not hold what was written to it")
+        _read_back(path, content)
+    except StorageError:
+        # It hides its inputs already: they must not go before recovery has proven it, or has found the fault in it.
+        store.settled = False
+        raise
+    return name
+
+
+def _read_back(path: Path, content: pa.Buffer) -> None:
+    try:
+        same = content.equals(pa.py_buffer(path.read_bytes()))
     except OSError as error:
         raise unreadable(path, error) from error
-    return name
+    if not same:
+        raise ArchiveFaultError(f"{path}: does not hold what was written to it")
 
 
 def prove(store: Store, output: FileName, inputs: tuple[FileName, ...]) -> None:
@@ -104,5 +114,5 @@ def _combined(footers: list[Footer]) -> Footer:
         recorded_max_us=max(f.recorded_max_us for f in footers),
         occurred_min_us=min(occurred_min, default=None),
         occurred_max_us=max(occurred_max, default=None),
-        duplicates=merge_duplicates(footers),
+        repeats=None if any(f.repeats is None for f in footers) else sum(f.repeats or 0 for f in footers),
     )

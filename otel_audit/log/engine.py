@@ -17,8 +17,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import structlog
-
 from otel_audit.config import Settings, load_settings
 from otel_audit.disk import Disk
 from otel_audit.errors import (
@@ -33,6 +31,7 @@ from otel_audit.log.folder import FolderLock, open_identity
 from otel_audit.log.maintenance import Maintenance
 from otel_audit.log.quarantine import decision_rows, held_records
 from otel_audit.log.recover import write_floor
+from otel_audit.log.saying import say
 from otel_audit.log.stats import Counters, LogStats
 from otel_audit.log.stores import Stores
 from otel_audit.log.writer import Committed, Writer
@@ -44,7 +43,6 @@ _MAX_WINDOW_ROWS = 262_144
 _MAX_WINDOW_BYTES = 512 << 20
 _RETRY_S = 1.0
 _IDLE_S = 0.1
-_log = structlog.get_logger("otel_audit.log")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +108,9 @@ class ActivityLog:
 
         Returns:
             A future that is done when every activity of the request is durable in the log, was durable before, or is
-            held in quarantine. It fails with UnwritableError or OverloadedError (retryable: send the request again,
-            repeats are harmless), with ArchiveFaultError when the folder contradicts itself, or ClosedError.
+            held in quarantine, and what is to be noted of streams is too. It fails with UnwritableError or
+            OverloadedError (retryable: send the request again, repeats are harmless), with ArchiveFaultError when the
+            folder contradicts itself, or ClosedError.
         """
         future: Future[Committed] = Future()
         future.set_running_or_notify_cancel()  # whoever stops waiting cannot take the record back
@@ -126,18 +125,21 @@ class ActivityLog:
     @property
     def ready(self) -> bool:
         """Whether a request handed over now would be taken."""
-        return not self.not_ready_reason
+        return not self._refusal()
 
     @property
     def not_ready_reason(self) -> str:
-        """Why it would not, or ""."""
+        """Why it would not, and why its commit may well fail; or ""."""
+        return "; ".join(filter(None, dict.fromkeys((self._refusal(), self._stores.health.trouble))))
+
+    def _refusal(self) -> str:
         if self._closing:
             return "the log is closing"
         if self._fault is not None:
             return str(self._fault)
         if not self._stores.settled:
-            return "a write failed at an unknown point; the folder is being read again"
-        return ""
+            return "the folder is being read again after a write that failed at an unknown point"
+        return self._stores.health.lack_of_room
 
     def announce(self, url: str) -> None:
         """Write into the lock file where the owner of the folder can be reached."""
@@ -145,7 +147,7 @@ class ActivityLog:
 
     def stats(self) -> LogStats:
         """Counts since the log was opened, and what is on disk now."""
-        return self._counters.stats(self._stores.activity, self._stores.quarantine)
+        return self._counters.stats(self._stores.health, *self._stores.every)
 
     # --- what an operator asks ---
 
@@ -170,7 +172,7 @@ class ActivityLog:
         decoded = decode_logs(
             held.request, received_from=held.received_from, arrival_ns=self._clock(), max_records=1_000
         )
-        if decoded.rejected or not decoded.table.num_rows:
+        if decoded.rejected or not decoded.kept:
             reason = decoded.rejected[0].reason if decoded.rejected else "no activity"
             raise InvalidRecordError(held.sha256[:16], f"is still not valid: {reason}")
         done = self.submit(decoded).result()
@@ -190,7 +192,8 @@ class ActivityLog:
 
     def _decide(self, digest: str, decision: str, reason: str) -> None:
         with self._task(), self._writer.exclusive:
-            self._stores.quarantine.commit(decision_rows(digest, decision, reason), {})
+            # A crash here leaves the record held (or committed and held): the operator asks again, and it is a repeat.
+            self._stores.quarantine.commit(decision_rows(digest, decision, reason))
             self._stores.held_index.add([], [], self._stores.quarantine.next_index)
 
     @contextmanager
@@ -227,18 +230,22 @@ class ActivityLog:
 
     def _commit(self, window: list[_Pending]) -> None:
         """Answer every request of the window, one way or the other."""
+        self._stores.health.began()
         try:
             self._settle_if_needed()
             answers = self._writer.write([pending.decoded for pending in window])
         except OtelAuditError as error:
+            self._stores.health.failed(error)
             for pending in window:
                 pending.future.set_exception(error)
         except Exception as error:  # noqa: BLE001  a fault of ours: unknown state, so recovery decides
             self._stores.activity.settled = False
-            _log.error("commit_failed", exc_info=True)
+            self._stores.health.failed(error)
             for pending in window:
                 pending.future.set_exception(StorageError(f"the commit failed: {error!r}"))
+            say("error", "commit_failed", exc_info=True)
         else:
+            self._stores.health.worked()
             for pending, answer in zip(window, answers, strict=True):
                 if isinstance(answer, Committed):
                     pending.future.set_result(answer)
@@ -271,13 +278,14 @@ class ActivityLog:
                     self._maintenance.run_one()
             except ArchiveFaultError as error:
                 if self._fault is None:
-                    _log.error("archive_fault", error=str(error), advice=error.advice)
+                    say("error", "archive_fault", error=str(error), advice=error.advice)
                 self._fault = error
                 pause_s = _RETRY_S
             except Exception as error:  # noqa: BLE001
                 # Merging and sealing lose nothing by waiting; the commit path reports the same disk to every sender.
+                self._stores.health.maintenance_failures += 1
                 ours = not isinstance(error, StorageError)
-                _log.warning("maintenance_failed", error=str(error), retry_in_s=_RETRY_S, exc_info=ours)
+                say("warning", "maintenance_failed", error=str(error), retry_in_s=_RETRY_S, exc_info=ours)
                 pause_s = _RETRY_S
 
     # --- the end ---
@@ -294,11 +302,11 @@ class ActivityLog:
             thread.join()
         with self._tasks:  # an operator's task under way ends first; a later one is refused
             try:
-                for store in (self._stores.activity, self._stores.quarantine):
+                for store in self._stores.every:
                     if store.settled:
                         write_floor(store)
             except UnwritableError as error:
-                _log.warning("floor_not_written", error=str(error))
+                say("warning", "floor_not_written", error=str(error))
             finally:
                 self._lock.release()
 

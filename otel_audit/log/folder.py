@@ -33,12 +33,13 @@ __all__ = ["FolderLock", "Identity", "open_identity", "read_identity", "read_own
 _IDENTITY = "log.json"
 _LOCK = "lock"
 _LOCK_TRIES = 5
+_OWNER_BYTES = 512
 _NETWORK = ("nfs", "cifs", "smb", "fuse.sshfs", "9p", "ceph", "glusterfs", "lustre", "afs", "fuse.s3fs", "fuse.gcsfuse")
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What a log is called, for ever; `kind` is "activity" or "quarantine"."""
+    """What a log is called, for ever; `kind` is "activity", "quarantine" or "streams"."""
 
     log: str
     kind: str
@@ -56,6 +57,7 @@ def open_identity(root: Path, kind: str, disk: Disk, clock: Callable[[], int]) -
         UnwritableError: it cannot be created.
     """
     for folder in reversed([root, *takewhile(lambda above: not above.exists(), root.parents)]):
+        # A crash here, as below for the log's own folders, leaves some of them, empty; the next start goes on.
         disk.make_folder(folder)
     if kind == "activity":
         _refuse_network(root)
@@ -72,7 +74,8 @@ def open_identity(root: Path, kind: str, disk: Disk, clock: Callable[[], int]) -
         disk.make_folder(root / name)
     name = base64.b32encode(secrets.token_bytes(10)).decode().lower()
     identity = Identity(name, kind, clock())
-    # A crash before the file has its name leaves an empty folder; the next start makes another identity.
+    # A crash before the file has its name leaves an empty folder, and perhaps a temporary file that nobody looks at;
+    # the next start makes another identity. Nothing is written under this one before its name is durable.
     final = root / LOG / _IDENTITY
     tmp = final.with_name(f"{_IDENTITY}.{os.getpid()}{TMP_SUFFIX}")
     disk.unlink(tmp)
@@ -87,6 +90,7 @@ def open_identity(root: Path, kind: str, disk: Disk, clock: Callable[[], int]) -
             raise
         return winner
     disk.fsync_folder(final.parent)
+    # A crash here leaves both names, and the temporary one stays for good: it holds the same, and nobody looks at it.
     disk.unlink(tmp)
     return identity
 
@@ -170,18 +174,22 @@ class FolderLock:
             raise
 
     def announce(self, url: str | None) -> None:
-        """Write down who owns the folder and where it can be reached. Raises UnwritableError."""
-        content = json.dumps({"pid": os.getpid(), "url": url}).encode()
+        """Write down who owns the folder and where it can be reached. Raises UnwritableError.
+
+        A crash here leaves any text at all: whoever reads it takes it for "unknown", and the lock itself is gone.
+        Over what stands there, which takes no new room: a full disk must not keep a log from being opened and read.
+        """
+        content = json.dumps({"pid": os.getpid(), "url": url}).encode().ljust(_OWNER_BYTES)
         try:
-            os.ftruncate(self._handle, 0)
             os.pwrite(self._handle, content, 0)
+            os.ftruncate(self._handle, len(content))
         except OSError as error:
             raise UnwritableError(f"cannot write the folder's lock file: {error.strerror}") from error
 
     def release(self) -> None:
         """Let go."""
         with suppress(OSError):  # what it says counts only while the lock is held
-            os.ftruncate(self._handle, 0)
+            os.pwrite(self._handle, b"{}".ljust(_OWNER_BYTES), 0)
         os.close(self._handle)
 
 

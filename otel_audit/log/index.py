@@ -23,6 +23,7 @@ from otel_audit.disk import Disk
 from otel_audit.errors import StorageError
 from otel_audit.log.folder import write_state
 from otel_audit.log.runs import Digests, Ids, Run, format_run, ids_of, load_run, make_run
+from otel_audit.otlp.content import KEYS_VERSION
 
 __all__ = ["IdIndex", "Verdict"]
 
@@ -116,7 +117,9 @@ class IdIndex:
     def spill(self) -> None:
         """Write what was set aside as runs, merge runs that have become many, let expired ones go.
 
-        A crash at any step leaves the old manifest, which is complete for what it covers, or the new one.
+        A crash at any step leaves the old manifest, which is complete for what it covers, or the new one; and perhaps
+        runs that it does not list, which the next call removes. Should power loss keep the new manifest and not a run
+        it lists, the index is rebuilt from the log.
 
         Raises:
             UnwritableError: the ids stay in memory and the next call tries again.
@@ -124,6 +127,7 @@ class IdIndex:
         if not self._spilling:
             return
         self.disk.make_folder(self.folder)
+        self._remove_unlisted()  # an earlier call that failed left them: a disk that goes on failing must not fill up
         ids: Ids = np.array(list(self._spilling), dtype="S16")
         digests = np.fromiter(self._spilling.values(), dtype=np.uint64, count=len(ids))
         order = np.argsort(ids, kind="stable")
@@ -139,7 +143,7 @@ class IdIndex:
                 order = np.argsort(together, kind="stable")
                 self._write(runs[kind], kind, together[order], np.concatenate([run.digests for run in merged])[order])
         horizon = self._expire(runs["timed"])
-        manifest = {"covered": self._spilling_upto, "horizon_ms": horizon} | {
+        manifest = {"keys": KEYS_VERSION, "covered": self._spilling_upto, "horizon_ms": horizon} | {
             kind: list(of_kind) for kind, of_kind in runs.items()
         }
         write_state(self.folder / _MANIFEST, manifest, self.disk)
@@ -155,6 +159,7 @@ class IdIndex:
         self._serial += 1
         name = f"{self.clock():020d}-{self._serial}.{kind}.run"
         path = self.folder / name
+        # A crash here leaves a run that no manifest lists.
         self.disk.write_new(path, format_run(make_run(ids, digests)))
         runs[name] = load_run(path)
 
@@ -173,6 +178,7 @@ class IdIndex:
         listed = {name for of_kind in self._runs.values() for name in of_kind}
         for path in self.folder.glob("*.run"):
             if path.name not in listed:
+                # A crash here, or power loss that brings it back, leaves it to the next call.
                 self.disk.unlink(path)
 
     # --- start ---
@@ -186,7 +192,7 @@ class IdIndex:
                     kind: {name: load_run(self.folder / name) for name in manifest[kind]} for kind in ("timed", "kept")
                 }
                 covered, horizon = int(manifest["covered"]), int(manifest["horizon_ms"])
-                if 0 <= covered <= next_index:
+                if 0 <= covered <= next_index and manifest.get("keys") == KEYS_VERSION:
                     self._runs, self.covered, self.horizon_ms = runs, covered, horizon
             except (StorageError, ValueError, KeyError, TypeError, OSError):
                 self._runs, self.covered, self.horizon_ms = {"timed": {}, "kept": {}}, 0, 0

@@ -22,10 +22,11 @@ class Maintenance:
     """Called with the engine's task lock held; every method raises UnwritableError or ArchiveFaultError."""
 
     def __init__(self, stores: Stores, settings: Settings, clock: Callable[[], int], counters: Counters) -> None:
-        self._stores = (stores.activity, stores.quarantine)
+        self._stores = stores.every
         self._indexes = (stores.index, stores.held_index)
         self._clock = clock
         self._counters = counters
+        self._health = stores.health
         self._keep_s = settings.input_keep_s
         self._merge = MergeRules(settings.merge_fan_in, settings.merge_big_rows, settings.hot_max_files)
         self._seal = SealRules(settings.seal_rows, settings.seal_bytes)
@@ -57,9 +58,12 @@ class Maintenance:
         return made
 
     def _compact(self, store: Store, inputs: tuple[FileName, ...], stage: Stage) -> None:
+        # What does not fit waits: written all the same, it would take the room that commits are accepted in.
+        self._health.need_room(sum(known.footer.size_bytes for known in store.known(inputs)))
         compact(store, inputs, stage)
         if stage is Stage.SEALED:
             self._counters.seals += 1
+            # A crash here leaves the floor of the last seal: it is a watchman, not a record.
             write_floor(store)
         else:
             self._counters.merges += 1

@@ -8,13 +8,14 @@ elsewhere or were never acknowledged.
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 from otel_audit.archive.footer import read_footer
 from otel_audit.archive.listing import ARCHIVE, HOT, LOG, scan_files
 from otel_audit.archive.names import FileName, Stage, parse_name, resolve
 from otel_audit.disk import TMP_SUFFIX
-from otel_audit.errors import ArchiveFaultError
+from otel_audit.errors import ArchiveFaultError, StorageError
 from otel_audit.log.compact import prove
 from otel_audit.log.folder import write_state
 from otel_audit.log.store import Known, Store
@@ -68,8 +69,12 @@ def _adopt(store: Store, temporaries: list[tuple[FileName, Path]], floor: int) -
         raise ArchiveFaultError(f"{store.root}: " + "; ".join(problems))
     known = {}
     for name, path in found.items():
-        known[name] = Known(path, read_footer(path))
+        try:
+            known[name] = Known(path, read_footer(path))
+        except FileNotFoundError as error:
+            raise StorageError(f"{path}: has gone since the folder was listed") from error
         if name.stage is not Stage.SEALED:
+            # As for all of recovery's fsyncs: a crash here changes nothing, and the next start does it again.
             store.disk.fsync_file(path)
     for part in (HOT, ARCHIVE, LOG):
         store.disk.fsync_folder(store.root / part)
@@ -80,9 +85,13 @@ def _adopt(store: Store, temporaries: list[tuple[FileName, Path]], floor: int) -
 
 def _temporaries(root: Path) -> list[tuple[FileName, Path]]:
     """Every temporary file of ours with the name it is to have, in log order."""
-    folders = [root / HOT, *(root / ARCHIVE).glob("date=*")]
-    paths = [path for folder in folders for path in folder.glob(f"*.parquet{TMP_SUFFIX}")]
-    named = [(parse_name(path.name.removesuffix(TMP_SUFFIX)), path) for path in paths]
+    try:
+        # Not by `glob`, which passes over a folder that cannot be read now as if there were nothing in it.
+        days = [root / ARCHIVE / day for day in os.listdir(root / ARCHIVE) if day.startswith("date=")]
+        paths = [folder / entry for folder in (root / HOT, *days) for entry in os.listdir(folder)]
+    except OSError as error:
+        raise StorageError(f"cannot list {root}: {error.strerror}") from error
+    named = [(parse_name(path.name.removesuffix(TMP_SUFFIX)), path) for path in paths if path.suffix == TMP_SUFFIX]
     return sorted((name, path) for name, path in named if name is not None)
 
 
@@ -92,7 +101,8 @@ def _settle_temporary(store: Store, found: dict[FileName, Known], name: FileName
     try:
         footer = read_footer(tmp, every_row=True)
     except ArchiveFaultError:
-        # The write did not finish, so nobody was answered for these rows.
+        # The write did not finish, so nobody was answered for these rows. A crash here, or power loss that brings the
+        # file back, leaves it for the next recovery.
         store.disk.unlink(tmp)
         return
     before = resolve(found)
@@ -100,10 +110,12 @@ def _settle_temporary(store: Store, found: dict[FileName, Known], name: FileName
     after = resolve([*found, name])
     if name in found or not after.faultless or not expected or name in after.hidden:
         # Published already, or abandoned by a commit that failed and was followed by another: the published rows win.
+        # Removed durably: were it to come back after the files that contradict it are merged, it could look wanted.
         store.disk.unlink(tmp)
         store.disk.fsync_folder(folder)
         return
     # Complete, and its entry may have been made durable: its range was promised to these rows and is never given away.
+    # The steps of `Store.publish`, and a crash between them means what it means there.
     store.disk.fsync_file(tmp)
     store.disk.fsync_folder(folder)
     store.disk.publish(tmp, final)
@@ -118,7 +130,9 @@ def _read_floor(root: Path) -> int:
         return int(json.loads((root / LOG / _FLOOR).read_bytes())["next_index"])
     except FileNotFoundError:
         return 0
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except OSError as error:
+        raise StorageError(f"{root / LOG / _FLOOR} cannot be read now: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError) as error:
         raise ArchiveFaultError(f"{root / LOG / _FLOOR} cannot be read: {error}") from None
 
 

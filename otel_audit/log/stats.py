@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from otel_audit.archive.names import Stage
+from otel_audit.log.health import Health
 from otel_audit.log.store import Store
 
 __all__ = ["Counters", "LogStats"]
@@ -30,6 +31,11 @@ class LogStats:
     rows: int
     quarantine_rows: int
     quarantine_bytes: int
+    stream_rows: int
+    stream_bytes: int
+    failures: int
+    maintenance_failures: int
+    free_bytes: int
 
 
 class Counters:
@@ -52,7 +58,7 @@ class Counters:
         self.commit_seconds_sum += seconds
         self.commit_seconds_last = seconds
 
-    def stats(self, activity: Store, quarantine: Store) -> LogStats:
+    def stats(self, health: Health, activity: Store, quarantine: Store, streams: Store) -> LogStats:
         """A snapshot."""
         files = {Stage.COMMITTED: [0, 0], Stage.MERGED: [0, 0], Stage.SEALED: [0, 0]}
         for name, known in activity.maximal():
@@ -74,5 +80,10 @@ class Counters:
             sealed_bytes=files[Stage.SEALED][1],
             rows=activity.next_index,
             quarantine_rows=quarantine.next_index,
-            quarantine_bytes=sum(known.footer.size_bytes for _, known in quarantine.maximal()),
+            quarantine_bytes=quarantine.size_bytes(),
+            stream_rows=streams.next_index,
+            stream_bytes=streams.size_bytes(),
+            failures=health.failures,
+            maintenance_failures=health.maintenance_failures,
+            free_bytes=health.free_bytes(),
         )

@@ -11,6 +11,7 @@ from otel_audit.archive.names import Stage
 from otel_audit.errors import NotADataFolderError, StorageError
 from otel_audit.log.folder import read_identity, read_owner
 from otel_audit.log.quarantine import FOLDER, held_records
+from otel_audit.log.streams import FOLDER as STREAMS_FOLDER
 
 __all__ = ["FolderStatus", "folder_status"]
 
@@ -21,6 +22,7 @@ _TRIES = 5
 class FolderStatus:
     """Facts about a data folder. Sizes in bytes, times in µs since 1970; `faults` are sentences, none when all is well.
 
+    `duplicates_dropped`: as far as the streams log notes them; releases that had none kept no lasting count.
     `checked_files`: how many footers were opened and agree with their names (`check=True` opens every one).
     """
 
@@ -61,6 +63,10 @@ def folder_status(data_dir: Path, check: bool = False) -> FolderStatus:
         faults += [f"quarantine: {fault}" for fault in held_faults]
         if not held_faults:
             quarantined = len(held_records(data_dir))
+    noted: list[tuple[Stage, Footer]] = []
+    if (data_dir / STREAMS_FOLDER).is_dir():
+        _, noted, noted_faults = _look(data_dir / STREAMS_FOLDER)
+        faults += [f"streams: {fault}" for fault in noted_faults]
     owner = read_owner(data_dir)
     sealed = [footer for stage, footer in footers if stage is Stage.SEALED]
     hot = [footer for stage, footer in footers if stage is not Stage.SEALED]
@@ -75,7 +81,7 @@ def folder_status(data_dir: Path, check: bool = False) -> FolderStatus:
         occurred_min_us=min((f.occurred_min_us for f in spans if f.occurred_min_us is not None), default=None),
         occurred_max_us=max((f.occurred_max_us for f in spans if f.occurred_max_us is not None), default=None),
         quarantined=quarantined,
-        duplicates_dropped=sum(sum(footer.duplicates.values()) for footer in spans),
+        duplicates_dropped=sum(footer.repeats or 0 for _, footer in noted),
         owner_pid=owner.get("pid") if owner else None,
         owner_url=owner.get("url") if owner else None,
         checked_files=len(spans) + hidden_checked,

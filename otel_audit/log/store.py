@@ -1,7 +1,7 @@
 """One log's files: the commit that makes rows durable, and what is known about every file.
 
-A log engine has two of these, for activities and for the quarantine. The committed Parquet file is the write-ahead log;
-there is no second format.
+A log engine has three of these: for activities, for the quarantine, and for notes about streams. The committed Parquet
+file is the write-ahead log; there is no second format.
 """
 
 from __future__ import annotations
@@ -68,6 +68,10 @@ class Store:
         with self.lock:
             return [(name, self.files[name]) for name in self._resolved().files]
 
+    def size_bytes(self) -> int:
+        """What the files to read take on the disk."""
+        return sum(known.footer.size_bytes for _, known in self.maximal())
+
     def _resolved(self) -> Coverage:
         if self._coverage is None:
             self._coverage = resolve(self.files)
@@ -83,12 +87,11 @@ class Store:
         with self.lock:
             return [self.files[name] for name in names]
 
-    def commit(self, table: pa.Table, duplicates: dict[str, int]) -> tuple[int, int]:
+    def commit(self, table: pa.Table) -> tuple[int, int]:
         """Make rows durable and readable.
 
         Args:
             table: at least one row; every column but `log_index` and `recorded_at`.
-            duplicates: repeats dropped in this window, per producer's stream.
 
         Returns:
             The first and last log index. When this returns, the rows survive kill and power loss.
@@ -100,7 +103,7 @@ class Store:
             raise UnwritableError(f"{self.root}: a write failed at an unknown point; the folder is to be read again")
         first = self.next_index
         rows = self._numbered(table, first)
-        footer = footer_of(self.log, rows, duplicates)
+        footer = footer_of(self.log, rows)
         name = FileName(self.log, first, footer.last, Stage.COMMITTED)
         self.publish(name, self.root / HOT, parquet_bytes(rows, footer, self.columns, Stage.COMMITTED), footer)
         self.next_index = footer.last + 1
@@ -136,27 +139,33 @@ class Store:
             raise
         try:
             self.disk.publish(tmp, final)
-            # A crash here leaves the file under one name or both; recovery finds it, fsyncs and keeps it.
+            # A crash here leaves the file under one name or both, whichever of them power loss keeps; recovery fsyncs
+            # and keeps it. Nobody was answered yet, so what was in it is sent again and is a repeat.
             self.disk.fsync_folder(folder)
+            # A crash here leaves both names; recovery takes the temporary one away. It may come back after power loss.
             self.disk.unlink(tmp)
-        except UnwritableError:
+            with self.lock:
+                self.files[name] = Known(final, replace(footer, size_bytes=content.size))
+                self._coverage = None
+        except BaseException:
+            # Whatever it was: the range may be taken now, and only the disk can tell.
             self.settled = False
             raise
-        with self.lock:
-            self.files[name] = Known(final, replace(footer, size_bytes=content.size))
-            self._coverage = None
         return final
 
     def _abandon(self, tmp: Path) -> None:
         """Nothing was published. If even the removal fails, the next commit must not guess what is left."""
         try:
+            # A crash here leaves the .tmp, or power loss brings it back: torn, and recovery removes it; or complete,
+            # and recovery publishes it unless other rows have its range by then. Nobody was answered for it.
             self.disk.unlink(tmp)
         except UnwritableError:
             self.settled = False
 
     def remove(self, name: FileName) -> None:
-        """Unlink a file that another one hides. A crash before the folder's fsync may bring it back, still hidden."""
+        """Unlink a file that another one hides."""
         known = self.files[name]
+        # Not followed by a folder fsync: power loss may bring it back, hidden as before, and it is removed again.
         self.disk.unlink(known.path)
         with self.lock:
             del self.files[name]
@@ -166,6 +175,7 @@ class Store:
     def sealed_folder(self, day: str) -> Path:
         """The folder for files sealed on a UTC day, made durable before any file is put in it."""
         folder = date_folder(self.root, day)
+        # A crash here leaves an empty folder, which nobody minds and the next seal of that day uses.
         self.disk.make_folder(folder)
         return folder
 

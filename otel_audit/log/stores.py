@@ -1,45 +1,53 @@
-"""The two logs of a data folder with their indexes, and the one way to bring them in order after a start or a fault."""
+"""The three logs of a data folder, their indexes, and the one way to bring all in order after a start or a fault."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
 
-from otel_audit.archive.columns import COLUMNS, QUARANTINE_COLUMNS
+from otel_audit.archive.columns import COLUMNS, QUARANTINE_COLUMNS, STREAM_COLUMNS
 from otel_audit.config import Settings
 from otel_audit.disk import Disk
 from otel_audit.log.folder import open_identity
+from otel_audit.log.health import Health
 from otel_audit.log.index import IdIndex
 from otel_audit.log.lookup import FileLookup, rows_from
 from otel_audit.log.quarantine import FOLDER, HELD, quarantine_key
 from otel_audit.log.recover import recover
 from otel_audit.log.store import Store
+from otel_audit.log.streams import FOLDER as STREAMS_FOLDER
 from otel_audit.otlp.content import keys_and_digests
 
 __all__ = ["Stores"]
 
 
 class Stores:
-    """Activities and quarantine. Whoever calls `settle` keeps every writer out meanwhile."""
+    """Activities, quarantine, and notes about streams. Whoever calls `settle` keeps every writer out meanwhile."""
 
     def __init__(self, root: Path, log: str, settings: Settings, clock: Callable[[], int], disk: Disk) -> None:
+        # A folder of an earlier release has no streams log; like a new one, it gets an empty one here. A crash between
+        # these leaves a log that is not there yet, or an empty one: the next start goes on.
         held = open_identity(root / FOLDER, "quarantine", disk, clock)
+        noted = open_identity(root / STREAMS_FOLDER, "streams", disk, clock)
         self.activity = Store(root, log, COLUMNS, disk, clock)
         self.quarantine = Store(root / FOLDER, held.log, QUARANTINE_COLUMNS, disk, clock)
+        self.streams = Store(root / STREAMS_FOLDER, noted.log, STREAM_COLUMNS, disk, clock)
+        self.every = (self.activity, self.quarantine, self.streams)
         window = settings.dedupe_window_s, settings.index_run_rows
         self.index = IdIndex(root / "log" / "ids", disk, clock, *window)
         self.held_index = IdIndex(root / FOLDER / "log" / "ids", disk, clock, *window)
+        self.health = Health(root, disk, settings.min_free_bytes)
         self.lookup = FileLookup(self.activity, keys_and_digests)
         self._indexed = False
 
     @property
     def settled(self) -> bool:
-        """Whether what both hold is known for certain, and the indexes know every row of it."""
-        return self._indexed and self.activity.settled and self.quarantine.settled
+        """Whether what they hold is known for certain, and the indexes know every row of it."""
+        return self._indexed and all(store.settled for store in self.every)
 
     def load(self) -> None:
         """Bring everything in order for the first time. Raises as `settle`."""
-        for store in (self.activity, self.quarantine):
+        for store in self.every:
             recover(store)
         self.index.load(self.activity.next_index)
         self.held_index.load(self.quarantine.next_index)
@@ -53,7 +61,7 @@ class Stores:
             StorageError, UnwritableError: the disk refuses.
         """
         self._indexed = False
-        for store in (self.activity, self.quarantine):
+        for store in self.every:
             if not store.settled:
                 recover(store)
         self._catch_up()

@@ -31,19 +31,16 @@ class Window:
     ids: list[bytes]
     digests: list[int]
 
+    @property
+    def other_than_new(self) -> bool:
+        """Whether any row is a repeat or a conflict."""
+        return len(self.ids) != len(self.verdicts)
+
     def chosen(self, verdict: Verdict) -> pa.Table:
         """The rows with one verdict, in order."""
-        if len(self.ids) == self.rows.num_rows:
+        if not self.other_than_new:
             return self.rows if verdict is Verdict.NEW else self.rows.slice(0, 0)
         return self.rows.filter(pa.array(self.verdicts == verdict))
-
-    def duplicates_by_stream(self) -> dict[str, int]:
-        """How many repeats each producer's stream sent ("" for rows outside any stream)."""
-        counts: dict[str, int] = {}
-        if np.any(self.verdicts == Verdict.DUPLICATE):
-            for stream in self.chosen(Verdict.DUPLICATE)["stream_id"].to_pylist():
-                counts[stream or ""] = counts.get(stream or "", 0) + 1
-        return counts
 
 
 def sort_out(tables: Sequence[pa.Table], index: IdIndex, ask_files: AskFiles) -> Window:

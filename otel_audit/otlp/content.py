@@ -27,10 +27,14 @@ from otel_audit.model.ids import Id, parse_id
 from otel_audit.model.json_values import format_json
 from otel_audit.otlp.names import RAW_PREFIX, WIRE
 
-__all__ = ["digests", "id_keys", "keys_and_digests"]
+__all__ = ["DIGESTED", "KEYS_VERSION", "digests", "id_keys", "keys_and_digests"]
 
 _CANONICAL_UUID = r"\A[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\z"
 _CONTENT = ("time_unix_nano", *(wire.column for wire in WIRE if wire.content and wire.column != "record_id"))
+DIGESTED = ("record_id", *_CONTENT, "attributes")
+"""The columns that `keys_and_digests` looks at."""
+KEYS_VERSION = 2
+"""Of keys and digests together. An index that was made with another one is made anew."""
 _ORIGINALS = tuple(wire.key for wire in WIRE if wire.content and wire.kind == "json")
 _RAW_TIME = RAW_PREFIX + "time_unix_nano"
 _MAY_HAVE_ORIGINAL = re.compile("|".join(f'"{re.escape(key)}":' for key in (*_ORIGINALS, _RAW_TIME)))
@@ -42,7 +46,7 @@ def keys_and_digests(table: pa.Table) -> tuple[list[bytes], list[int]]:
     """For each row of an archive table: the 16 bytes that stand for its id, and the digest of its content.
 
     Args:
-        table: with the archive's columns; others do not matter.
+        table: with the columns `DIGESTED`; others do not matter.
     """
     keys: list[bytes] = []
     found: list[int] = []
@@ -65,7 +69,9 @@ def id_keys(record_ids: pa.Array) -> pa.Array:
 def _id_key(value: Id) -> bytes:
     if isinstance(value, UUID):
         return value.bytes
-    return blake2b(value.encode(), digest_size=16, person=b"record-id").digest()
+    hashed = bytearray(blake2b(value.encode(), digest_size=16, person=b"record-id").digest())
+    hashed[6] &= 0x0F  # no version: one in 64 would look like a UUIDv7 of some time, and leave the index by it
+    return bytes(hashed)
 
 
 def digests(batch: pa.RecordBatch) -> pa.Array:

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeVar
 
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 from opentelemetry.proto.common.v1.common_pb2 import EntityRef, InstrumentationScope, KeyValue
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
 from otel_audit.errors import ArchiveFaultError
 from otel_audit.model.json_values import format_json
 from otel_audit.otlp.frame import ScopeSlice
+from otel_audit.otlp.parsing import parse_again
 from otel_audit.otlp.values import UnacceptableError, format_object, format_typed, parse_typed, quote
 
 __all__ = ["parse_resource", "parse_scope", "read_context"]
 
+_M = TypeVar("_M", bound=Message)
 _PROMOTED = {
     "service.name": "service_name",
     "service.version": "service_version",
@@ -39,7 +41,7 @@ def read_context(scope: ScopeSlice) -> dict[str, str | None]:
     members: dict[str, str] = {}
     try:
         if scope.resource is not None:
-            resource = Resource.FromString(scope.resource)
+            resource = _parse(Resource, scope.resource)
             members = _resource_members(resource)
             for attribute in resource.attributes:
                 if attribute.key in _PROMOTED and attribute.value.HasField("string_value"):
@@ -47,13 +49,20 @@ def read_context(scope: ScopeSlice) -> dict[str, str | None]:
         columns["resource"] = _column(members, scope.resource_schema_url)
         members = {}
         if scope.scope is not None:
-            members = _scope_members(InstrumentationScope.FromString(scope.scope))
+            members = _scope_members(_parse(InstrumentationScope, scope.scope))
         columns["scope"] = _column(members, scope.schema_url)
     except (DecodeError, UnicodeDecodeError) as error:
         raise UnacceptableError(f"its Resource or scope cannot be parsed: {error}") from None
     except UnacceptableError as error:
         raise UnacceptableError(f"in its Resource or scope, {error}") from None
     return columns
+
+
+def _parse(kind: type[_M], raw: bytes) -> _M:
+    try:
+        return kind.FromString(raw)
+    except DecodeError:
+        return parse_again(kind, raw)
 
 
 def _column(members: dict[str, str], schema_url: bytes | None) -> str | None:

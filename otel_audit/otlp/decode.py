@@ -21,8 +21,9 @@ from otel_audit.otlp.columns import DECODED, ROW, SLOT
 from otel_audit.otlp.content import digests, id_keys
 from otel_audit.otlp.context import read_context
 from otel_audit.otlp.frame import ScopeSlice, one_record_request, split
+from otel_audit.otlp.markers import Marker, read_marker, stream_place
 from otel_audit.otlp.values import UnacceptableError
-from otel_audit.otlp.walk import MAX_MESSAGE_BYTES, fill_row, is_activity
+from otel_audit.otlp.walk import MAX_MESSAGE_BYTES, audit_attributes, fill_row
 
 __all__ = ["DECODED", "Decoded", "Rejected", "decode_logs"]
 
@@ -41,21 +42,28 @@ class Rejected:
         sha256: of `request`, hex.
         reason: for a person.
         received_from: the peer.
+        stream_id, stream_number: its place in its producer's stream, where that much of it can be read.
+        service_name, service_instance_id: of its Resource, likewise.
     """
 
     request: bytes
     sha256: str
     reason: str
     received_from: str
+    stream_id: str | None = None
+    stream_number: int | None = None
+    service_name: str | None = None
+    service_instance_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """What a request holds; every record is in exactly one of the three.
+    """What a request holds; every record is in exactly one of the four.
 
     Attributes:
         table: the activities, in the order sent, with schema `DECODED`.
         rejected: for the quarantine.
+        markers: what producers tell about their streams.
         others: how many records have no attribute under `audit.`; they are only counted.
         total: how many records there are in all.
     """
@@ -64,6 +72,17 @@ class Decoded:
     rejected: tuple[Rejected, ...]
     others: int
     total: int
+    markers: tuple[Marker, ...] = ()
+
+    @property
+    def kept(self) -> bool:
+        """Whether any of it is to be written down."""
+        return bool(self.table.num_rows or self.rejected or self.markers)
+
+    @property
+    def size_bytes(self) -> int:
+        """What it takes in memory, about."""
+        return int(self.table.nbytes) + sum(len(item.request) for item in self.rejected)
 
 
 def decode_logs(body: bytes, *, received_from: str, arrival_ns: int, max_records: int) -> Decoded:
@@ -97,6 +116,7 @@ class _Rows:
         self._rows: list[list[Any]] = []
         self._batches: list[pa.RecordBatch] = []
         self._rejected: list[Rejected] = []
+        self._markers: list[Marker] = []
         self._others = 0
         self._copied_bytes = 0
 
@@ -104,7 +124,8 @@ class _Rows:
         """Add the records of one ScopeLogs."""
         if not scope.bounds:
             return  # else a large Resource over very many empty scopes would be parsed for each
-        context_bytes = sum(len(part or b"") for part in (scope.resource, scope.scope))
+        shared = (scope.resource, scope.resource_schema_url, scope.scope, scope.schema_url)
+        context_bytes = sum(len(part or b"") for part in shared)
         reason = ""
         template: list[Any] = [None] * len(ROW)
         try:
@@ -113,7 +134,8 @@ class _Rows:
             columns = read_context(scope)
             for name, text in columns.items():
                 template[SLOT[name]] = text
-            context_bytes = len(columns["resource"] or "") + len(columns["scope"] or "")
+            # A valid record takes the columns' text with it, a rejected one the bytes as sent: count the larger.
+            context_bytes = max(context_bytes, sum(len(text or "") for text in columns.values()))
         except UnacceptableError as error:
             reason = str(error)
         self._copied_bytes += context_bytes * (len(scope.bounds) // 2)
@@ -122,24 +144,36 @@ class _Rows:
         template[SLOT["received_from"]] = self._received_from
         for raw in scope.records(body):
             if reason:
-                self._reject(scope, raw, reason)
+                self._set_aside(scope, raw, template, reason)
                 continue
             row = template.copy()
             try:
                 fill_row(raw, row)
             except UnacceptableError as error:
-                self._reject(scope, raw, str(error))
+                self._set_aside(scope, raw, template, str(error))
                 continue
             self._rows.append(row)
             if len(self._rows) >= _BATCH_ROWS:
                 self._flush()
 
-    def _reject(self, scope: ScopeSlice, raw: bytes, reason: str) -> None:
-        if not is_activity(raw):
+    def _set_aside(self, scope: ScopeSlice, raw: bytes, template: list[Any], reason: str) -> None:
+        """Take what is no valid activity: a marker, a record for the quarantine, or none of ours."""
+        attributes = audit_attributes(raw)
+        if attributes is None:
             self._others += 1
             return
+        peer = self._received_from
+        service = template[SLOT["service_name"]], template[SLOT["service_instance_id"]]
+        try:
+            if told := read_marker(attributes):
+                self._markers.append(Marker(*told, *service, peer))
+                return
+        except UnacceptableError as error:
+            reason = str(error)
         request = one_record_request(scope, raw)
-        self._rejected.append(Rejected(request, sha256(request).hexdigest(), reason, self._received_from))
+        stream_id, number = stream_place(attributes) or (None, None)
+        digest = sha256(request).hexdigest()
+        self._rejected.append(Rejected(request, digest, reason, peer, stream_id, number, *service))
 
     def _flush(self) -> None:
         rows, self._rows = self._rows, []
@@ -156,4 +190,5 @@ class _Rows:
         """Everything that was taken."""
         if self._rows:
             self._flush()
-        return Decoded(pa.Table.from_batches(self._batches, schema=DECODED), tuple(self._rejected), self._others, total)
+        table = pa.Table.from_batches(self._batches, schema=DECODED)
+        return Decoded(table, tuple(self._rejected), self._others, total, tuple(self._markers))

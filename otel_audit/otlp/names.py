@@ -8,17 +8,24 @@ of older drafts are accepted.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 __all__ = [
     "AUDIT_PREFIX",
     "BY_KEY",
     "LOG_HEADER",
     "RAW_PREFIX",
+    "ROWS_HEADER",
     "SCHEMA_VERSION",
     "SCOPE_NAME",
+    "SEQUENCE_END",
     "SEVERITY_INFO",
+    "STREAM_EVENT",
+    "STREAM_LAST_NUMBER",
+    "STREAM_STATE",
+    "STREAM_STATES",
     "WIRE",
+    "StreamState",
     "WireName",
 ]
 
@@ -27,10 +34,21 @@ SCOPE_NAME = "otel_audit"
 SEVERITY_INFO = 9
 LOG_HEADER = "otel-audit-log"
 """On every HTTP answer of our collector, with the log's name: how a client tells it from another OTLP peer."""
+ROWS_HEADER = "otel-audit-rows"
+"""On a success of our collector: what became of each record of the request (`row_runs`)."""
 AUDIT_PREFIX = "audit."
 """A record with no attribute under this prefix is no activity, and is only counted."""
 RAW_PREFIX = "otel_audit.raw."
 """Reserved: where the archive keeps a LogRecord field that its column cannot hold. Refused from senders."""
+
+STREAM_EVENT = "otel_audit.stream"
+"""The event name of a marker, by which a producer tells about its stream (`markers`)."""
+STREAM_STATE = "otel_audit.stream.state"
+STREAM_LAST_NUMBER = "otel_audit.stream.last_number"
+SEQUENCE_END = "audit.sequence.end"
+StreamState = Literal["open", "closed", "recovered"]
+STREAM_STATES: tuple[StreamState, ...] = get_args(StreamState)
+"""Still written to; ended cleanly; its process died, and another one delivered what it had left."""
 
 Kind = Literal["id", "text", "json", "int"]
 

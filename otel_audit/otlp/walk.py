@@ -9,6 +9,7 @@ text, JSON text for a map, a map with bytes or NaN; and, under `otel_audit.raw.`
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from typing import Any
 
 from google.protobuf.message import DecodeError
@@ -19,6 +20,7 @@ from otel_audit.model.ids import MAX_ID_CHARS
 from otel_audit.model.json_values import format_json, parse_json
 from otel_audit.otlp.columns import SLOT
 from otel_audit.otlp.names import AUDIT_PREFIX, BY_KEY, RAW_PREFIX, WIRE, WireName
+from otel_audit.otlp.parsing import parse_again
 from otel_audit.otlp.values import UnacceptableError, format_object, format_plain_map, format_typed, quote
 
 __all__ = [
@@ -28,8 +30,8 @@ __all__ = [
     "RAW_SPAN_ID",
     "RAW_TIME",
     "RAW_TRACE_ID",
+    "audit_attributes",
     "fill_row",
-    "is_activity",
 ]
 
 RAW_TIME = RAW_PREFIX + "time_unix_nano"
@@ -58,20 +60,20 @@ _SEVERITY_NUMBER, _SEVERITY_TEXT = SLOT["severity_number"], SLOT["severity_text"
 _EVENT_NAME, _BODY, _ATTRIBUTES = SLOT["event_name"], SLOT["body"], SLOT["attributes"]
 
 
-def is_activity(raw: bytes) -> bool:
-    """Whether any attribute of a serialized LogRecord is of the audit model; other records are none of ours.
+def audit_attributes(raw: bytes) -> Sequence[KeyValue] | None:
+    """The attributes of a serialized LogRecord, if any of them is of the audit model; None: the record is none of ours.
 
-    Where the record cannot be parsed, its bytes can still tell that none of its keys begins like ours.
+    There are none to give where the record cannot be parsed; its bytes can still tell that no key begins like ours.
     """
     if _AUDIT_PREFIX_BYTES not in raw:
-        return False
+        return None
     if len(raw) > MAX_MESSAGE_BYTES:
-        return True
+        return ()
     try:
-        record = LogRecord.FromString(raw)
+        attributes = LogRecord.FromString(raw).attributes
     except DecodeError:
-        return True
-    return any(attribute.key.startswith(AUDIT_PREFIX) for attribute in record.attributes)
+        return ()
+    return attributes if any(attribute.key.startswith(AUDIT_PREFIX) for attribute in attributes) else None
 
 
 def fill_row(raw: bytes, row: list[Any]) -> None:
@@ -85,7 +87,7 @@ def fill_row(raw: bytes, row: list[Any]) -> None:
     try:
         record = LogRecord.FromString(raw)
     except DecodeError:
-        raise UnacceptableError("it cannot be parsed: damaged, invalid UTF-8, or nested too deep") from None
+        record = _parse_again(raw)
     leftovers: _Leftovers | None = None
     for attribute in record.attributes:
         key = attribute.key
@@ -138,6 +140,13 @@ def fill_row(raw: bytes, row: list[Any]) -> None:
     if leftovers is not None:
         row[_ATTRIBUTES] = leftovers.finish()
     _check_required(row)
+
+
+def _parse_again(raw: bytes) -> LogRecord:
+    try:
+        return parse_again(LogRecord, raw)
+    except DecodeError:
+        raise UnacceptableError("it cannot be parsed: damaged, invalid UTF-8, or nested too deep") from None
 
 
 def _typed_bytes(content: bytes) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_audit.archive.columns import ACTIVITY, COLUMNS, QUARANTINE_COLUMNS
+from otel_audit.archive.columns import ACTIVITY, COLUMNS, QUARANTINE_COLUMNS, STREAM_COLUMNS, STREAMS
 from otel_audit.archive.digest import rows_digest
 from otel_audit.archive.footer import FOOTER_KEY, Footer, footer_of, read_footer
 from otel_audit.archive.listing import list_log
@@ -42,7 +44,7 @@ def rows(first: int, count: int, **same: Any) -> pa.Table:
 
 def put(folder: Path, first: int, count: int, stage: Stage, name: FileName | None = None) -> Path:
     table = rows(first, count)
-    footer = footer_of(LOG, table, {})
+    footer = footer_of(LOG, table)
     name = name or FileName(LOG, first, first + count - 1, stage)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / format_name(name)
@@ -64,7 +66,7 @@ def test_every_column_keeps_its_field_id_in_the_file(tmp_path: Path) -> None:
     assert {field.name: int(field.metadata[b"PARQUET:field_id"]) for field in schema} == {
         column.name: column.field_id for column in COLUMNS
     }
-    for columns in (COLUMNS, QUARANTINE_COLUMNS):
+    for columns in (COLUMNS, QUARANTINE_COLUMNS, STREAM_COLUMNS):
         assert len({column.field_id for column in columns}) == len(columns)
         assert not any(column.bloom and column.type != "str" for column in columns)
 
@@ -91,11 +93,34 @@ def test_a_file_that_is_not_what_its_name_says_is_refused(tmp_path: Path, harm: 
         path = path.rename(path.with_name(format_name(FileName(LOG, 1, 4, Stage.COMMITTED))))
     else:
         table = rows(0, 4)
-        footer = Footer(**{**_facts(footer_of(LOG, table, {})), "format_version": 2})
+        footer = Footer(**{**_facts(footer_of(LOG, table)), "format_version": 2})
         path.write_bytes(parquet_bytes(table, footer, COLUMNS, Stage.COMMITTED))
         error = NewerFormatError
     with pytest.raises(error, match=r"parquet"):
         read_footer(path)
+
+
+def test_a_footer_of_an_earlier_release_with_its_count_of_repeats_is_read(tmp_path: Path) -> None:
+    table = rows(0, 4)
+    path = tmp_path / format_name(FileName(LOG, 0, 3, Stage.COMMITTED))
+    facts = json.loads(footer_of(LOG, table).format()) | {"duplicates": {"s": 3, "": 1}}
+    with pq.ParquetWriter(path, ACTIVITY) as writer:
+        writer.write_table(table)
+        writer.add_key_value_metadata({FOOTER_KEY.decode(): json.dumps(facts)})
+    assert replace(read_footer(path), size_bytes=0) == footer_of(LOG, table)
+
+
+def test_a_footer_tells_repeats_only_of_notes(tmp_path: Path) -> None:
+    """An activity's footer keeps the form that earlier releases can read."""
+    assert "repeats" not in json.loads(footer_of(LOG, rows(0, 4)).format())
+    noted = [("repeat", 3), ("quarantined", 5), ("open", 0), ("repeat", 4)]
+    notes = [{"log_index": at, "recorded_at": at, "kind": kind, "records": n} for at, (kind, n) in enumerate(noted)]
+    table = pa.Table.from_pylist(notes, schema=STREAMS)
+    footer = footer_of(LOG, table)
+    path = tmp_path / format_name(FileName(LOG, 0, 3, Stage.COMMITTED))
+    path.write_bytes(parquet_bytes(table, footer, STREAM_COLUMNS, Stage.COMMITTED))
+    assert read_footer(path).repeats == footer.repeats == 7
+    assert footer_of(LOG, table.slice(1, 2)).repeats == 0
 
 
 def _facts(footer: Footer) -> dict[str, Any]:

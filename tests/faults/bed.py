@@ -26,17 +26,19 @@ def timed(number: int) -> UUID:
 
 @cache
 def requests() -> list[Decoded]:
-    """What senders send: ids with a time and without, repeats, a conflict, invalid records."""
+    """What senders send: ids with a time and without, repeats, a conflict, invalid records, words about streams."""
     return [
-        request(record(timed(0)), record("a")),
-        request(record("b")),
-        request(record(timed(1)), record("a"), record(timed(1))),
-        request(record("c"), broken=1),
-        request(record("a", action="other")),
+        request(record(timed(0)), record("a"), stream=("s", 1)),
+        request(record("b"), stream=("s", 3)),
+        request(record(timed(1)), record("a"), record(timed(1)), stream=("s", 4)),
+        request(record("c"), broken=1, stream=("s", 7)),
+        request(record("a", action="other"), stream=("s", 9)),
         request(record(timed(2)), record("d")),
-        request(record("e"), broken=2),
+        request(record("e"), broken=2, stream=("t", 1), markers=[("t", "open", 3)]),
         request(record("f")),
         request(record(timed(0)), record("g")),
+        request(markers=[("s", "open", 9), ("t", "recovered", 3)]),
+        request(markers=[("s", "closed", 9)]),
     ]
 
 
@@ -58,13 +60,14 @@ def scenario(root: Path, disk: Disk, ledger: Ledger) -> None:
     for at in range(4):
         send(at)
     persist(lambda: opened[0].maintain())
-    send(4)
+    send(4, 9)
     persist(lambda: opened[0].maintain())
     persist(restart)
     send(5, 6)
     persist(lambda: opened[0].drop(sent[3].rejected[0].sha256))
     persist(lambda: opened[0].seal())
     send(7, 8)
+    send(10)
     persist(lambda: opened[0].maintain())
     persist(lambda: opened[0].close())
     persist(restart)

@@ -196,6 +196,14 @@ class FaultyDisk(Disk):
     def free_bytes(self, folder: Path) -> int:
         return 1 << 40
 
+    def know(self, root: Path) -> None:
+        """Take everything that is in `root` for durable, as after a start of the machine."""
+        for path in (root, *root.rglob("*")):
+            entries = self._folders.setdefault(path.parent, _Folder()).durable
+            entries[path.name] = None
+            if path.is_file():
+                entries[path.name] = self._nodes[path] = _Node(path.read_bytes(), synced=True)
+
     def after_power_loss(self, root: Path, loss: Loss, copy: Path) -> None:
         """Write what is left of `root` to `copy`; nothing when `root` itself is gone."""
         if root.name in self._folders.get(root.parent, _Folder()).after(loss):
@@ -207,7 +215,7 @@ class FaultyDisk(Disk):
             if node is None:
                 self._restore(folder / name, loss, copy / name)
             else:
-                (copy / name).write_bytes(node.content if node.synced else _spoilt(node.content, loss.content))
+                (copy / name).write_bytes(node.content if node.synced else spoilt(node.content, loss.content))
 
 
 def _strike(fault: Fault, kind: str) -> None:
@@ -216,7 +224,8 @@ def _strike(fault: Fault, kind: str) -> None:
     raise Died(f"{fault} at {kind}")
 
 
-def _spoilt(content: bytes, how: Content) -> bytes:
+def spoilt(content: bytes, how: Content) -> bytes:
+    """What may be left of a file that was not fsynced."""
     cut = 2 * len(content) // 3
     # A hole in the rows of a Parquet file, its footer whole: that is what only reading every row can tell.
     is_parquet = content[-4:] == b"PAR1"

@@ -21,13 +21,16 @@ from otel_audit.log.recover import write_floor
 from otel_audit.log.stats import Counters
 from otel_audit.log.status import folder_status
 from otel_audit.log.stores import Stores
+from otel_audit.log.streams import FOLDER as STREAMS
 from otel_audit.log.writer import Committed, Writer
 from otel_audit.otlp.decode import Decoded
+from tests.faults.notes import Promises, broken
 
 SETTINGS = load_settings(
     {}, min_free_bytes=0, merge_fan_in=3, input_keep_s=0.0, index_run_rows=3, dedupe_window_s=0.0, seal_rows=8
 )
 _TRIES = 4
+_A_NOTE = ["kind", "stream_id", "first_number", "last_number", "records"]
 
 
 class Violation(AssertionError):
@@ -59,18 +62,20 @@ class Ledger:
     Attributes:
         acknowledged: ids of activities.
         held: SHA-256 of records told to be in quarantine.
-        seen: ids by (log, index), read the moment a file had its name.
+        seen: ids by (log, index), read the moment a file had its name; of a note, what it says.
+        promises: what the streams log must keep.
     """
 
     acknowledged: set[str] = field(default_factory=set)
     held: set[str] = field(default_factory=set)
     seen: dict[tuple[str, int], str] = field(default_factory=dict)
+    promises: Promises = field(default_factory=Promises)
 
     def see(self, path: Path) -> None:
         """Read a file that has just been published."""
         if path.suffix != ".parquet":
             return
-        log = FOLDER if FOLDER in path.parts else ""
+        log = next((name for name in (FOLDER, STREAMS) if name in path.parts), "")
         for index, record_id in _rows(path):
             before = self.seen.setdefault((log, index), record_id)
             demand(before == record_id, f"index {index} was {before}, and {record_id} was published there")
@@ -78,17 +83,26 @@ class Ledger:
 
 def _rows(path: Path) -> list[tuple[int, str]]:
     try:
-        table = pq.read_table(path, columns=["log_index", "record_id"], partitioning=None)
+        wanted = _A_NOTE if STREAMS in path.parts else ["record_id"]
+        table = pq.read_table(path, columns=["log_index", *wanted], partitioning=None)
     except (pa.ArrowException, OSError) as error:
         raise Violation(f"a published file cannot be read: {error}") from error
-    return list(zip(table["log_index"].to_pylist(), table["record_id"].to_pylist(), strict=True))
+    rows = table.to_pylist()
+    return [(row["log_index"], " ".join(str(row[name]) for name in wanted)) for row in rows]
 
 
 class World:
     """An open folder. Every method that changes it may raise StorageError, as the engine's parts do."""
 
-    def __init__(self, root: Path, disk: Disk, ledger: Ledger, settings: Settings = SETTINGS) -> None:
-        self._now = clock()
+    def __init__(
+        self,
+        root: Path,
+        disk: Disk,
+        ledger: Ledger,
+        settings: Settings = SETTINGS,
+        now: Callable[[], int] | None = None,
+    ) -> None:
+        self._now = now or clock()
         self._ledger = ledger
         identity = open_identity(root, "activity", disk, self._now)
         self._stores = Stores(root, identity.log, settings, self._now, disk)
@@ -104,6 +118,8 @@ class World:
     def send(self, *window: Decoded) -> list[Committed]:
         """Commit a window, and note what was answered."""
         self._settle()
+        for request in window:
+            self._ledger.promises.send(request)
         answers = self._writer.write(list(window))
         for index in (self._stores.index, self._stores.held_index):
             if index.spill_due:
@@ -114,6 +130,7 @@ class World:
             if not answer.conflicts:
                 self._ledger.acknowledged.update(request.table["record_id"].to_pylist())
             self._ledger.held.update(item.sha256 for item in request.rejected)
+            self._ledger.promises.keep(request, answer)
         return done
 
     def maintain(self) -> None:
@@ -129,12 +146,12 @@ class World:
     def drop(self, digest: str) -> None:
         """Decide about a held record."""
         self._settle()
-        self._stores.quarantine.commit(decision_rows(digest, "dropped", "not wanted"), {})
+        self._stores.quarantine.commit(decision_rows(digest, "dropped", "not wanted"))
         self._stores.held_index.add([], [], self._stores.quarantine.next_index)
 
     def close(self) -> None:
         """A clean end."""
-        for store in (self._stores.activity, self._stores.quarantine):
+        for store in self._stores.every:
             if store.settled:
                 write_floor(store)
 
@@ -152,10 +169,10 @@ def persist(step: Callable[[], object]) -> None:
 
 def check(root: Path, ledger: Ledger, complete: frozenset[str] = frozenset()) -> None:
     """Demand every promise of a folder as readers see it. `complete`: exactly these ids are in the log."""
-    for log in ("", FOLDER):
+    promised = {"": ledger.acknowledged, FOLDER: ledger.held, STREAMS: ledger.promises.marked}
+    for log in promised:
         if not (root / log / "log" / "log.json").exists():
-            promised = ledger.held if log else ledger.acknowledged
-            demand(not promised and not any(of == log for of, _ in ledger.seen), f"log {log!r} is gone")
+            demand(not promised[log] and not any(of == log for of, _ in ledger.seen), f"log {log!r} is gone")
             continue
         try:
             rows = [row for file in list_log(root / log).files for row in _rows(file.path)]
@@ -167,12 +184,13 @@ def check(root: Path, ledger: Ledger, complete: frozenset[str] = frozenset()) ->
                 there = rows[index][1] if index < len(rows) else None
                 demand(there == record_id, f"a reader saw {record_id} at {index}, now there is {there}")
         ids = Counter(record_id for _, record_id in rows)
-        if log:
+        if log == FOLDER:
             _check_held(root, ledger)
-        else:
+        elif not log:
             demand(max(ids.values(), default=1) == 1, f"doubled: {[i for i, n in ids.items() if n > 1]}")
             demand(ledger.acknowledged <= ids.keys(), f"lost: {ledger.acknowledged - ids.keys()}")
             demand(not complete or complete == ids.keys(), f"not as sent: {complete ^ ids.keys()}")
+    demand(not (found := broken(root, ledger.promises)), "; ".join(found))
 
 
 def _check_held(root: Path, ledger: Ledger) -> None:

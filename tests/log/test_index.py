@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from uuid_utils.compat import uuid4, uuid7
 
 from otel_audit.disk import Disk
-from otel_audit.errors import StorageError
+from otel_audit.errors import StorageError, UnwritableError
 from otel_audit.log.index import IdIndex, Verdict
 from otel_audit.log.runs import format_run, ids_of, load_run, make_run
 
@@ -102,3 +102,28 @@ def test_any_bytes_as_a_run_raise_only_our_error(tmp_path_factory: pytest.TempPa
     path.write_bytes(content)
     with pytest.raises(StorageError):
         load_run(path)
+
+
+def test_a_disk_that_goes_on_refusing_the_manifest_is_not_filled_with_runs(tmp_path: Path) -> None:
+    class Refusing(Disk):
+        refuses = True
+
+        def replace(self, tmp: Path, final: Path) -> None:
+            if self.refuses:
+                raise UnwritableError("refused")
+            super().replace(tmp, final)
+
+    disk = Refusing()
+    index = IdIndex(tmp_path / "ids", disk, time.time_ns, 7 * 86400.0, 100)
+    ids = [uuid4().bytes for _ in range(100)]
+    index.add(ids, [7] * 100, 100)
+    index.begin_spill()
+    for _ in range(5):
+        with pytest.raises(UnwritableError):
+            index.spill()
+        assert len(list((tmp_path / "ids").glob("*.run"))) == 1
+        assert set(index.look_up(ids, [7] * 100).tolist()) == {Verdict.DUPLICATE}
+    disk.refuses = False
+    index.spill()
+    assert len(list((tmp_path / "ids").glob("*.run"))) == 1
+    assert set(index.look_up(ids, [7] * 100).tolist()) == {Verdict.DUPLICATE}

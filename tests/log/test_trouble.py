@@ -59,7 +59,7 @@ def test_a_closed_log_changes_nothing_more(tmp_path: Path) -> None:
 
 def test_a_temporary_file_that_cannot_be_read_now_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = open_store(tmp_path / "data")
-    store.commit(incoming(0, 2), {})
+    store.commit(incoming(0, 2))
     tmp = as_temporary(tmp_path / "data")
     with monkeypatch.context() as patched:
 
@@ -78,7 +78,7 @@ def test_a_temporary_file_that_cannot_be_read_now_is_kept(tmp_path: Path, monkey
 
 def test_a_temporary_file_of_another_log_is_a_fault(tmp_path: Path) -> None:
     for name in ("one", "two"):
-        open_store(tmp_path / name).commit(incoming(0, 1), {})
+        open_store(tmp_path / name).commit(incoming(0, 1))
     foreign = as_temporary(tmp_path / "two")
     foreign.rename(tmp_path / "one" / "hot" / foreign.name)
     with pytest.raises(ArchiveFaultError, match="another log"):
@@ -87,7 +87,7 @@ def test_a_temporary_file_of_another_log_is_a_fault(tmp_path: Path) -> None:
 
 def test_rows_that_were_durable_and_are_torn_now_are_missed(tmp_path: Path) -> None:
     store = open_store(tmp_path / "data")
-    store.commit(incoming(0, 2), {})
+    store.commit(incoming(0, 2))
     write_floor(store)
     tmp = as_temporary(tmp_path / "data")
     content = tmp.read_bytes()
@@ -100,7 +100,7 @@ def test_rows_that_were_durable_and_are_torn_now_are_missed(tmp_path: Path) -> N
 
 def test_looking_an_id_up_in_a_file_that_was_deleted_is_a_fault_and_ends(tmp_path: Path) -> None:
     store = open_store(tmp_path / "data")
-    store.commit(incoming(0, 2), {})
+    store.commit(incoming(0, 2))
     next((tmp_path / "data" / "hot").iterdir()).unlink()
     with pytest.raises(ArchiveFaultError):
         FileLookup(store, keys_and_digests).digests(["r-0"])
@@ -137,7 +137,7 @@ def test_a_new_folder_below_new_folders_survives_power_loss(tmp_path: Path) -> N
 def test_a_row_group_is_checked_against_the_sums_of_its_pages(tmp_path: Path) -> None:
     """Else a hole in a temporary file would be taken for rows, where its bytes happen to decode."""
     store = open_store(tmp_path / "data")
-    store.commit(incoming(0, 50), {})
+    store.commit(incoming(0, 50))
     path = next((tmp_path / "data" / "hot").iterdir())
     content = bytearray(path.read_bytes())
     column = pq.ParquetFile(path).metadata.row_group(0).column(1)

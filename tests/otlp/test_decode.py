@@ -408,6 +408,18 @@ def test_a_large_resource_over_many_records_is_refused(key: str) -> None:
         decode(request(*[LogRecord(attributes=[kv(key, 1)])] * 40, resource=resource))
 
 
+@pytest.mark.parametrize("where", ["an unknown field of the Resource", "the schema URL"])
+def test_what_rejected_records_take_with_them_is_counted_as_sent(where: str) -> None:
+    """A held record keeps the bytes around it, also those that no column shows."""
+    ballast = bytes(7 << 20)
+    resource = length_delimited(15, ballast) if where.startswith("an") else b""
+    schema_url = b"" if where.startswith("an") else length_delimited(3, b"x" * len(ballast))
+    bad = length_delimited(2, LogRecord(attributes=[kv("audit.record.id", 1)]).SerializeToString()) * 40
+    body = length_delimited(1, length_delimited(1, resource) + length_delimited(2, bad) + schema_url)
+    with pytest.raises(RequestTooLargeError):
+        decode(body)
+
+
 def test_what_is_too_large_is_not_parsed() -> None:
     """9 MiB of empty attributes would take 230 MiB as objects; the process grows by what the bytes take."""
     code = (
