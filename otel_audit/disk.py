@@ -6,17 +6,87 @@ comments there say what a crash at each step means.
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 from contextlib import suppress
 from pathlib import Path
 
 from otel_audit.errors import UnwritableError
 
-__all__ = ["FILE_MODE", "FOLDER_MODE", "TMP_SUFFIX", "Disk"]
+__all__ = ["FILE_MODE", "FOLDER_MODE", "TMP_SUFFIX", "AppendFile", "Disk", "is_full", "sync_handle"]
 
 FOLDER_MODE = 0o750
 FILE_MODE = 0o440
 TMP_SUFFIX = ".tmp"
+_FULL_SYNC: int | None = getattr(fcntl, "F_FULLFSYNC", None)
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_WITHOUT_FULL_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOTTY}
+
+
+def sync_handle(handle: int) -> None:
+    """Make a file or folder survive power loss. Raises OSError.
+
+    On macOS fsync leaves the data in the drive's cache; F_FULLFSYNC has the drive write it down. A file system that
+    does not know it gets the plain fsync; any other failure is one, and nothing is synced a second time after it.
+    """
+    if _FULL_SYNC is not None:
+        try:
+            fcntl.fcntl(handle, _FULL_SYNC)
+            return
+        except OSError as error:
+            if error.errno not in _WITHOUT_FULL_SYNC:
+                raise
+    os.fsync(handle)
+
+
+def is_full(error: BaseException | None) -> bool:
+    """Whether a write failed for want of room."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _FULL:
+            return True
+        error = error.__cause__
+    return False
+
+
+class AppendFile:
+    """A file that only grows, held open by its one writer. Every method raises UnwritableError naming the path."""
+
+    def __init__(self, path: Path, handle: int) -> None:
+        self.path = path
+        self._handle = handle
+
+    def append(self, content: bytes) -> None:
+        """Write at the end; the operating system has it then. After an error some of it may be there."""
+        try:
+            if not os.fstat(self._handle).st_nlink:  # else all that follows would be lost without a word
+                raise FileNotFoundError(errno.ENOENT, "somebody has removed it")
+            view = memoryview(content)
+            while view:
+                view = view[os.write(self._handle, view) :]
+        except OSError as error:
+            raise _unwritable("write", self.path, error) from error
+
+    def sync(self) -> None:
+        """Make all that was appended durable; never to be called again after it failed."""
+        try:
+            sync_handle(self._handle)
+        except OSError as error:
+            raise _unwritable("fsync", self.path, error) from error
+
+    def truncate(self, size: int) -> None:
+        """Cut the file back to a size in bytes."""
+        try:
+            os.ftruncate(self._handle, size)
+        except OSError as error:
+            raise _unwritable("cut back", self.path, error) from error
+
+    def close(self) -> None:
+        """Let go of the file; what it holds stays as it is."""
+        if self._handle >= 0:
+            handle, self._handle = self._handle, -1
+            with suppress(OSError):
+                os.close(handle)
 
 
 class Disk:
@@ -38,7 +108,7 @@ class Disk:
                 while view:
                     view = view[os.write(handle, view) :]
                 os.fchmod(handle, mode)
-                os.fsync(handle)
+                sync_handle(handle)
             finally:
                 os.close(handle)
         except OSError as error:
@@ -46,12 +116,20 @@ class Disk:
                 path.unlink()
             raise _unwritable("write", path, error) from error
 
+    def create(self, path: Path, mode: int) -> AppendFile:
+        """Create a file that does not exist yet, to be appended to."""
+        try:
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            return AppendFile(path, os.open(path, flags, mode))
+        except OSError as error:
+            raise _unwritable("create", path, error) from error
+
     def fsync_folder(self, folder: Path) -> None:
         """Make the folder's entries durable."""
         try:
             handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
-                os.fsync(handle)
+                sync_handle(handle)
             finally:
                 os.close(handle)
         except OSError as error:
@@ -62,7 +140,7 @@ class Disk:
         try:
             handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             try:
-                os.fsync(handle)
+                sync_handle(handle)
             finally:
                 os.close(handle)
         except OSError as error:
@@ -93,13 +171,20 @@ class Disk:
         except OSError as error:
             raise _unwritable("remove", path, error) from error
 
-    def make_folder(self, folder: Path) -> None:
+    def remove_folder(self, folder: Path) -> None:
+        """Remove an empty folder."""
+        try:
+            folder.rmdir()
+        except OSError as error:
+            raise _unwritable("remove the folder", folder, error) from error
+
+    def make_folder(self, folder: Path, mode: int = FOLDER_MODE) -> None:
         """Create a folder and fsync its parent, so that no file in it can outlive the folder's own entry.
 
         The parent of one that is there already is fsynced too: whoever made it may have ended before it was.
         """
         try:
-            folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
+            folder.mkdir(mode=mode, exist_ok=True)
         except OSError as error:
             raise _unwritable("create the folder", folder, error) from error
         self.fsync_folder(folder.parent)

@@ -1,8 +1,10 @@
 """The byte budget: how much of other people's data may be in memory at once.
 
 A request reserves room before its body is read, holds it while it is decoded and committed, and gives it back when it
-is answered. There is no waiting for room: no room is `OverloadedError` at once, which the client turns into a resend,
-because a queue of unread requests would only hide the overload and grow. Belongs to one event loop; not thread-safe.
+is answered. What decoding made of it counts from then on: a Resource is written out for each record under it, so a
+small body can become a big table. (While it decodes, the decoder's slots are the bound.) There is no waiting for room:
+no room is `OverloadedError` at once, which the client turns into a resend, because a queue of unread requests would
+only hide the overload and grow. Belongs to one event loop; not thread-safe.
 """
 
 from __future__ import annotations
@@ -52,6 +54,17 @@ class Hold:
             room = self._budget.limit_bytes - self._budget.held_bytes
             step = min(_STEP_BYTES, max(room, 0))
             self.resize(max(size_bytes, self.size_bytes + step))
+
+    def cover_decoded(self, size_bytes: int) -> None:
+        """Hold at least this much for rows that are decoded already. Raises OverloadedError when there is no room.
+
+        Whoever is alone may go over the limit: a request must not be too large for ever where its bytes were taken.
+        """
+        alone = self._budget.held_bytes == self.size_bytes
+        if size_bytes > self.size_bytes and alone:
+            self._budget.held_bytes = self.size_bytes = size_bytes
+        elif size_bytes > self.size_bytes:
+            self.resize(size_bytes)
 
     def __enter__(self) -> Hold:
         return self

@@ -1,7 +1,8 @@
 """How an answer is made and sent: the one table of our errors -> HTTP status, and the three shapes of a refusal.
 
 The rules (OTLP 1.11, "OTLP/HTTP response"):
-- success is 200 with an empty ExportLogsServiceResponse; `partial_success` is never set;
+- success is 200 with an empty ExportLogsServiceResponse; `partial_success` is never set, and what became of the
+  records stands in a header of ours;
 - a refusal carries a `google.rpc.Status` in the request's own encoding; where no OTLP is spoken, a problem+json;
 - a client resends on 429, 502, 503 and 504 only, and throws its batch away on everything else. So only a peer's bytes
   (and routing) can earn a 4xx; every fault that is ours is 503 with `Retry-After: 1`, never 500.
@@ -13,7 +14,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import Awaitable, Callable, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from http import HTTPStatus
 from typing import Any
@@ -29,10 +30,12 @@ from otel_audit.errors import (
     StorageError,
     UnsupportedMediaTypeError,
 )
+from otel_audit.log.engine import Committed
+from otel_audit.otlp.names import ROWS_HEADER
+from otel_audit.otlp.row_runs import RowRuns, format_row_runs
 
 __all__ = [
     "PROTOBUF",
-    "SUCCESS",
     "ASGIApp",
     "Answer",
     "Dialect",
@@ -45,6 +48,7 @@ __all__ = [
     "reason_for",
     "refusal",
     "send_answer",
+    "success",
 ]
 
 Scope = MutableMapping[str, Any]
@@ -54,6 +58,7 @@ Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 PROTOBUF = b"application/x-protobuf"
+_ROWS_HEADER = ROWS_HEADER.encode()
 _LINGER_S = 2.0
 _LINGER_BYTES = 256 << 20
 
@@ -76,7 +81,7 @@ class Answer:
     headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
-SUCCESS = Answer(200, b"", PROTOBUF)
+_SUCCESS = Answer(200, b"", PROTOBUF)
 """An empty ExportLogsServiceResponse is no bytes at all."""
 
 _REASONS: tuple[tuple[type[OtelAuditError], str], ...] = (
@@ -87,6 +92,12 @@ _REASONS: tuple[tuple[type[OtelAuditError], str], ...] = (
     (StorageError, "storage"),
 )
 _GRPC_CODES = {400: 3, 403: 7, 404: 5, 405: 12, 413: 8, 415: 3, 503: 14}
+
+
+def success(committed: Committed | None) -> Answer:
+    """The answer to a request that is durable, with what became of each record where that can be told."""
+    told = format_row_runs(RowRuns(committed.first, committed.runs)) if committed is not None else None
+    return _SUCCESS if told is None else replace(_SUCCESS, headers=((_ROWS_HEADER, told.encode()),))
 
 
 def reason_for(error: BaseException) -> str:

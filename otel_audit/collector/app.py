@@ -13,7 +13,6 @@ from otel_audit.collector.admin import PREFIX as ADMIN_PREFIX
 from otel_audit.collector.admin import answer_admin
 from otel_audit.collector.admission import ByteBudget
 from otel_audit.collector.answers import (
-    SUCCESS,
     Answer,
     ASGIApp,
     Dialect,
@@ -25,7 +24,9 @@ from otel_audit.collector.answers import (
     reason_for,
     refusal,
     send_answer,
+    success,
 )
+from otel_audit.collector.connections import is_surplus
 from otel_audit.collector.hosts import host_allowed
 from otel_audit.collector.intake import Intake
 from otel_audit.collector.metrics import Metrics
@@ -116,6 +117,8 @@ class CollectorApp:
         path: str = scope["path"]
         if self._check_host and not host_allowed(header_values(scope, b"host")):
             return self._routing(403, "the Host header must name this machine's loopback", scope, head)
+        if is_surplus(scope) and path not in self._pages:
+            raise OverloadedError("every connection there is room for is at work")
         if path == LOGS_PATH:
             if scope["method"] != "POST":
                 return self._routing(405, "use POST", scope, head, ((b"allow", b"POST"),))
@@ -137,8 +140,8 @@ class CollectorApp:
             raise UnwritableError(self._log.not_ready_reason or "not ready")
         with reserve(self._budget, head, self._most_bytes) as hold:
             body = await read_body(incoming, head, hold, most_bytes=self._most_bytes, timeout_s=self._read_timeout_s)
-            await self._intake.take(body, peer_address(scope))
-        return SUCCESS
+            committed = await self._intake.take(body, peer_address(scope), hold)
+        return success(committed)
 
     async def _read(self, reads: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
         started = False
@@ -162,8 +165,7 @@ class CollectorApp:
     async def _readyz(self) -> Answer:
         if self.stopping:
             return json_answer(503, {"status": "stopping", "log": self._log.name})
-        if not self._log.ready:
-            reason = self._log.not_ready_reason
+        if reason := self._log.not_ready_reason:
             return json_answer(503, {"status": "not ready", "reason": reason, "log": self._log.name})
         return json_answer(200, {"status": "ready", "log": self._log.name})
 

@@ -19,11 +19,12 @@ import pyarrow as pa
 
 from otel_audit.errors import ConfigError, OverloadedError, PeerBytesError
 from otel_audit.otlp.decode import Decoded, Rejected, decode_logs
+from otel_audit.otlp.markers import Marker
 
 __all__ = ["Decoder", "ProcessDecoder", "ThreadDecoder", "make_decoder"]
 
 _WARM_UP_S = 60.0
-_Parts = tuple[bytes, tuple[Rejected, ...], int, int]
+_Parts = tuple[bytes, tuple[Rejected, ...], int, int, tuple[Marker, ...]]
 
 
 class Decoder(Protocol):
@@ -94,12 +95,12 @@ class ProcessDecoder:
         pool = self._pool
         try:
             future: Future[_Parts] = pool.submit(_decode_to_parts, body, received_from, arrival_ns, max_records)
-            ipc, rejected, others, total = await asyncio.wrap_future(future)
+            ipc, rejected, others, total, markers = await asyncio.wrap_future(future)
         except BrokenExecutor as error:
             self._replace(pool)
             raise OverloadedError("a decoding process died") from error
         table = pa.ipc.open_stream(pa.py_buffer(ipc)).read_all()
-        return Decoded(table=table, rejected=rejected, others=others, total=total)
+        return Decoded(table, rejected, others, total, markers)
 
     def close(self) -> None:
         """Waits for the requests in work."""
@@ -150,4 +151,4 @@ def _decode_to_parts(body: bytes, received_from: str, arrival_ns: int, max_recor
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, decoded.table.schema) as writer:
         writer.write_table(decoded.table)
-    return sink.getvalue().to_pybytes(), decoded.rejected, decoded.others, decoded.total
+    return sink.getvalue().to_pybytes(), decoded.rejected, decoded.others, decoded.total, decoded.markers

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from otel_audit.collector.admission import Hold
 from otel_audit.collector.decoding import Decoder
 from otel_audit.collector.metrics import Metrics
 from otel_audit.config import Settings
 from otel_audit.errors import OverloadedError
-from otel_audit.log.engine import ActivityLog
+from otel_audit.log.engine import ActivityLog, Committed
 
 __all__ = ["Intake"]
 
@@ -28,8 +29,11 @@ class Intake:
         self._wait_s: float = settings.queue_wait_s
         self._slots = asyncio.Semaphore(decoder.slots)
 
-    async def take(self, body: bytes, received_from: str) -> None:
+    async def take(self, body: bytes, received_from: str, hold: Hold) -> Committed | None:
         """Returns when every activity of the request is durable (or in quarantine, when it is no valid one).
+
+        Returns:
+            What became of it; None when it held nothing for us.
 
         Raises:
             MalformedRequestError, RequestTooLargeError: nothing of the request was kept.
@@ -45,8 +49,11 @@ class Intake:
             decoded = await self._decoder.decode(body, received_from, arrival_ns, self._max_records)
         finally:
             self._slots.release()
+        hold.cover_decoded(len(body) + decoded.size_bytes)
         self._metrics.received.inc(decoded.total)
-        if decoded.table.num_rows or decoded.rejected:
+        committed = None
+        if decoded.kept:
             # Shielded: a commit cannot be called back, and cancelling its future would hit the log's own thread.
-            await asyncio.shield(asyncio.wrap_future(self._log.submit(decoded)))
+            committed = await asyncio.shield(asyncio.wrap_future(self._log.submit(decoded)))
         self._metrics.discarded.inc(decoded.others)
+        return committed

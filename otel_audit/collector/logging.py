@@ -8,12 +8,29 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import TextIO
+from contextlib import suppress
+from typing import TextIO, cast
 
 import structlog
 from structlog.typing import Processor
 
 __all__ = ["configure_logging"]
+
+
+class _Stream:
+    """A stream that takes what it can. A line that cannot be written (a full disk, a reader that has gone) is given up:
+    whoever logs is answering a request, and must not fail over having told of it."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with suppress(OSError, ValueError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            self._stream.flush()
 
 
 def configure_logging(stream: TextIO | None = None, *, json: bool | None = None, level: int = logging.INFO) -> None:
@@ -26,6 +43,7 @@ def configure_logging(stream: TextIO | None = None, *, json: bool | None = None,
     """
     stream = sys.stderr if stream is None else stream
     json = not stream.isatty() if json is None else json
+    lines = cast(TextIO, _Stream(stream))
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -42,10 +60,10 @@ def configure_logging(stream: TextIO | None = None, *, json: bool | None = None,
     structlog.configure(
         processors=[*shared, *rendering],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(stream),
+        logger_factory=structlog.WriteLoggerFactory(lines),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(stream)
+    handler = logging.StreamHandler(lines)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],

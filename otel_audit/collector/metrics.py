@@ -12,7 +12,9 @@ from prometheus_client.registry import Collector as MetricSource
 from otel_audit.log.engine import ActivityLog
 from otel_audit.log.stats import LogStats
 
-__all__ = ["REFUSAL_REASONS", "Metrics"]
+__all__ = ["CLOSE_REASONS", "REFUSAL_REASONS", "Metrics"]
+
+CLOSE_REASONS = ("idle", "room", "slow_head", "large_head", "stalled", "failed")
 
 REFUSAL_REASONS = (
     "malformed",
@@ -35,6 +37,8 @@ _COUNTERS: tuple[tuple[str, str, str], ...] = (
     ("otel_audit_quarantined_records", "quarantined", "Records that are no valid activity; quarantined."),
     ("otel_audit_merges", "merges", "Merges of hot files."),
     ("otel_audit_seals", "seals", "Sealed files written."),
+    ("otel_audit_failed_commits", "failures", "Commits that the disk refused; their requests were answered 503."),
+    ("otel_audit_failed_maintenance", "maintenance_failures", "Merges, seals and removals that failed; tried again."),
 )
 _GAUGES: tuple[tuple[str, str, str], ...] = (
     ("otel_audit_rows", "rows", "Rows in the log."),
@@ -44,6 +48,9 @@ _GAUGES: tuple[tuple[str, str, str], ...] = (
     ("otel_audit_sealed_bytes", "sealed_bytes", "Bytes of sealed files."),
     ("otel_audit_quarantine_rows", "quarantine_rows", "Rows of the quarantine."),
     ("otel_audit_quarantine_bytes", "quarantine_bytes", "Bytes of the quarantine."),
+    ("otel_audit_stream_rows", "stream_rows", "Rows of the streams log."),
+    ("otel_audit_stream_bytes", "stream_bytes", "Bytes of the streams log."),
+    ("otel_audit_free_bytes", "free_bytes", "Bytes that may still be written to the data folder's file system."),
     ("otel_audit_commit_seconds_last", "commit_seconds_last", "How long the last commit took."),
 )
 
@@ -53,7 +60,7 @@ class Metrics:
 
     content_type = CONTENT_TYPE_LATEST.encode()
 
-    def __init__(self, log: ActivityLog, queue_bytes: Callable[[], int]) -> None:
+    def __init__(self, log: ActivityLog, queue_bytes: Callable[[], int], connections: Callable[[], int]) -> None:
         self._registry = CollectorRegistry()
         self.received = Counter(
             "otel_audit_received_records", "Log records in requests that could be decoded.", registry=self._registry
@@ -64,9 +71,13 @@ class Metrics:
         self.refused = Counter(
             "otel_audit_refused_requests", "Requests not answered with success.", ["reason"], registry=self._registry
         )
-        for reason in REFUSAL_REASONS:
-            self.refused.labels(reason)  # shown as 0 from the start, so that a first one is a change
-        self._registry.register(_Figures(log, queue_bytes))
+        self.closed = Counter(
+            "otel_audit_closed_connections", "Connections closed by the collector.", ["reason"], registry=self._registry
+        )
+        for counter, reasons in ((self.refused, REFUSAL_REASONS), (self.closed, CLOSE_REASONS)):
+            for reason in reasons:
+                counter.labels(reason)  # shown as 0 from the start, so that a first one is a change
+        self._registry.register(_Figures(log, queue_bytes, connections))
 
     def exposition(self) -> bytes:
         """All of them in Prometheus' text format."""
@@ -74,9 +85,10 @@ class Metrics:
 
 
 class _Figures(MetricSource):
-    def __init__(self, log: ActivityLog, queue_bytes: Callable[[], int]) -> None:
+    def __init__(self, log: ActivityLog, queue_bytes: Callable[[], int], connections: Callable[[], int]) -> None:
         self._log = log
         self._queue_bytes = queue_bytes
+        self._connections = connections
 
     def describe(self) -> list[Metric]:
         return []  # or registering would ask for the figures once
@@ -96,4 +108,7 @@ class _Figures(MetricSource):
         yield GaugeMetricFamily(
             "otel_audit_queue_bytes", "Bytes of requests being read, decoded or committed.", value=self._queue_bytes()
         )
-        yield GaugeMetricFamily("otel_audit_ready", "1 when requests are taken.", value=1.0 if self._log.ready else 0.0)
+        yield GaugeMetricFamily("otel_audit_connections", "Connections that are open.", value=self._connections())
+        yield GaugeMetricFamily(
+            "otel_audit_ready", "1 when requests are taken.", value=float(not self._log.not_ready_reason)
+        )

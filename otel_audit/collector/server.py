@@ -7,6 +7,7 @@ process on the spot, which loses nothing that was acknowledged: what was answere
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import os
@@ -15,6 +16,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -24,7 +26,9 @@ import uvicorn
 from otel_audit.collector.admission import ByteBudget
 from otel_audit.collector.answers import ASGIApp
 from otel_audit.collector.app import CollectorApp
+from otel_audit.collector.connections import KEEP_ALIVE_S, Connection, Limits, most_connections, sweep
 from otel_audit.collector.decoding import Decoder, make_decoder
+from otel_audit.collector.guard import Guard
 from otel_audit.collector.hosts import is_loopback
 from otel_audit.collector.intake import Intake
 from otel_audit.collector.metrics import Metrics
@@ -35,8 +39,6 @@ from otel_audit.otlp.names import LOG_HEADER
 
 __all__ = ["Collector"]
 
-_MAX_CONNECTIONS = 512
-_KEEP_ALIVE_S = 75
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -169,12 +171,13 @@ class Collector:
     def _make_server(self, decoder: Decoder) -> _Server:
         settings = self._settings
         budget = ByteBudget(settings.ingest_max_bytes)
-        metrics = Metrics(self._log, lambda: budget.held_bytes)
+        metrics = Metrics(self._log, lambda: budget.held_bytes, lambda: len(server.server_state.connections))
         intake = Intake(self._log, decoder, metrics, settings, self._clock_ns)
         app = CollectorApp(self._log, settings, intake, budget, metrics, reads=self._reads, check_host=self._loopback)
+        limits = Limits(most_connections(), settings.read_timeout_s, lambda reason: metrics.closed.labels(reason).inc())
         config = uvicorn.Config(
-            app,
-            http="httptools",
+            Guard(app),
+            http=partial(Connection, limits),
             ws="none",
             lifespan="off",
             log_config=None,
@@ -183,11 +186,11 @@ class Collector:
             proxy_headers=False,  # whoever connects is the peer, whatever a header says
             server_header=False,
             headers=[(LOG_HEADER, self._log.name)],
-            limit_concurrency=_MAX_CONNECTIONS,
-            timeout_keep_alive=_KEEP_ALIVE_S,
+            timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=settings.stop_timeout_s,
         )
-        return _Server(config, app, self._announce)
+        server = _Server(config, app, self._announce)
+        return server
 
     def _announce(self) -> None:
         self._log.announce(self.url)
@@ -233,6 +236,12 @@ class _Server(uvicorn.Server):  # type: ignore[misc]
     def capture_signals(self) -> Iterator[None]:
         """None are captured here."""
         yield
+
+    async def on_tick(self, counter: int) -> bool:
+        """As uvicorn, ten times a second; every tenth time the connections are held to their times."""
+        if counter % 10 == 0:
+            sweep(self.server_state.connections, asyncio.get_running_loop().time())
+        return bool(await super().on_tick(counter))
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """As uvicorn, and then say so."""

@@ -71,7 +71,11 @@ class Running:
         return [row["record_id"] for row in self.rows() if row["record_id"] in set(ids)]
 
     def metric(self, name: str) -> float:
-        for line in self.client.ask("GET", "/metrics").body.decode().splitlines():
+        return self.metric_of(self.client, name)
+
+    @staticmethod
+    def metric_of(client: Client, name: str) -> float:
+        for line in client.ask("GET", "/metrics").body.decode().splitlines():
             if line.startswith(name + " "):
                 return float(line.rpartition(" ")[2])
         raise AssertionError(f"no metric {name}")

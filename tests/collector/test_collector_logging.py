@@ -62,3 +62,25 @@ def test_on_a_terminal_it_is_text_for_people():
     structlog.get_logger("x").info("began")
     assert "began" in stream.getvalue()
     assert not stream.getvalue().startswith("{")
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), ValueError("I/O operation on closed file")])
+def test_a_line_that_cannot_be_written_fails_nobody(error):
+    """Whoever logs is answering a request; the next line is written where that is possible again."""
+
+    class Full(io.StringIO):
+        full = True
+
+        def write(self, text: str) -> int:
+            if self.full:
+                raise error
+            return super().write(text)
+
+    stream = Full()
+    configure_logging(stream)
+    structlog.get_logger("a").warning("lost")
+    logging.getLogger("b").warning("lost too")
+    stream.full = False
+    structlog.get_logger("a").warning("kept")
+    logging.getLogger("b").warning("kept too")
+    assert [json.loads(line)["event"] for line in stream.getvalue().splitlines()] == ["kept", "kept too"]

@@ -11,6 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 from google.rpc.status_pb2 import Status
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
 from otel_audit.errors import UnwritableError
 
@@ -88,6 +89,49 @@ def test_a_chunked_body_reserves_as_it_comes_and_is_bounded(run, request_body, n
             client.sendall(b"10000\r\n" + bytes(0x10000) + b"\r\n")
         assert client.recv(65536).startswith(b"HTTP/1.1 413")
     assert len(server.rows()) == 1
+
+
+def test_what_decoding_makes_of_a_body_is_counted_until_it_is_committed(run):
+    """2 MiB under 40 records are 2 MiB on the wire and 80 in the table."""
+    request = ExportLogsServiceRequest()
+    under = request.resource_logs.add()
+    under.resource.attributes.add(key="r").value.string_value = "x" * 2 * MIB
+    records = under.scope_logs.add().log_records
+    for at in range(40):
+        record = records.add(time_unix_nano=1_700_000_000_000_000_000)
+        for key, value in (("audit.record.id", f"r{at}"), ("audit.actor.id", "ada"), ("audit.action", "test")):
+            record.attributes.add(key=key).value.string_value = value
+    body = request.SerializeToString()
+    handed, may_go_on = threading.Event(), threading.Event()
+
+    def held(log):
+        def submit(decoded):
+            late = Future()
+
+            def finish() -> None:
+                may_go_on.wait()
+                late.set_result(log.submit(decoded).result())
+
+            threading.Thread(target=finish).start()
+            handed.set()
+            return late
+
+        return Wrapped(log, submit=submit)
+
+    server = run(log=held, max_request_bytes=4 * MIB, ingest_max_bytes=90 * MIB)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(server.client.send, body)
+        handed.wait()
+        other = type(server.client)(server.collector)
+        assert len(body) < 3 * MIB
+        assert 80 * MIB < server.metric_of(other, "otel_audit_queue_bytes") < 90 * MIB
+        assert other.send(body).status == 503
+        may_go_on.set()
+        assert first.result().status == 200
+    assert server.metric_of(other, "otel_audit_queue_bytes") == 0
+    assert other.send(body).status == 200
+    other.close()
+    assert len(server.rows()) == 40
 
 
 def test_a_client_that_vanishes_leaves_nothing(run, request_body, new_ids):
