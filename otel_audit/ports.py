@@ -5,7 +5,7 @@ Each docstring states durability, concurrency, idempotence and who retries.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, Protocol, runtime_checkable
 
@@ -14,8 +14,9 @@ from otel_audit.model.ids import Id, IdLike
 from otel_audit.model.pages import Page
 from otel_audit.model.receipts import ActivityRecorded, Receipt
 from otel_audit.model.record import ActivityRecord, EntityRef
+from otel_audit.model.streams import StreamReport
 
-__all__ = ["ActivityLogReader", "ActivityLogRepo", "ActivityLogWriter", "AfterAppend", "BeforeAppend"]
+__all__ = ["ActivityLogReader", "ActivityLogRepo", "ActivityLogWriter", "AfterAppend", "BeforeAppend", "StreamReader"]
 
 
 @runtime_checkable
@@ -156,6 +157,27 @@ class ActivityLogReader(Protocol):
 @runtime_checkable
 class ActivityLogRepo(ActivityLogWriter, ActivityLogReader, Protocol):
     """Both sides in one object; what most applications hold."""
+
+
+@runtime_checkable
+class StreamReader(Protocol):
+    """Says per producer's stream what became of the numbers it gave. Safe to share between threads.
+
+    Durability, repeats and errors are those of `ActivityLogReader`. A producer may be sending meanwhile: what its own
+    count is ahead of the archive is awaited and not missing, and a number that a later one overtook on its way (an
+    otelcol sends several requests at a time) is missing until it arrives.
+    """
+
+    def stream_reports(
+        self, stream_ids: Sequence[str] | None = None, *, incomplete: bool = False
+    ) -> list[StreamReport]:
+        """One report per stream, longest unseen first.
+
+        Args:
+            stream_ids: only these; one that the archive does not know has no report. None: all.
+            incomplete: only streams with numbers missing or awaited.
+        """
+        ...
 
 
 @runtime_checkable

@@ -3,10 +3,16 @@
 -- session: data              VARCHAR    the data folder, absolute or relative to where DuckDB runs
 --          files             VARCHAR[]  set here: what the view `activity` reads
 --          quarantine_files  VARCHAR[]  set here: what the view `quarantine` reads
+--          stream_files      VARCHAR[]  set here: what the view `stream_notes` reads
 -- errors:  a missing or overlapping range. Run it again: files may have moved while they were listed. If it stays, run
 --          `otel-audit status --check`.
 
 -- The files as of now: hot first, then the archive, so that a file sealed in between is seen twice and never missed.
+-- The notes about streams come before the activities: a note is written after the records it speaks of, so what a listed
+-- one speaks of is listed too.
+SET VARIABLE hot_listed = (SELECT list(file) FROM glob(getvariable('data') || '/streams/hot/*.parquet'));
+SET VARIABLE sealed_listed = (SELECT list(file) FROM glob(getvariable('data') || '/streams/archive/date=*/*.parquet'));
+SET VARIABLE stream_files = files_to_read(getvariable('hot_listed'), getvariable('sealed_listed'));
 SET VARIABLE hot_listed = (SELECT list(file) FROM glob(getvariable('data') || '/hot/*.parquet'));
 SET VARIABLE sealed_listed = (SELECT list(file) FROM glob(getvariable('data') || '/archive/date=*/*.parquet'));
 SET VARIABLE files = files_to_read(getvariable('hot_listed'), getvariable('sealed_listed'));

@@ -4,8 +4,10 @@
 --     .read query/views.sql
 --     SELECT occurred_at, action, actor_id, metadata->>'title' FROM by_entity('Task', '42') LIMIT 10;
 --
--- Views:  activity    every activity, one row each; `metadata` and `changes` are JSON
---         quarantine  records held because they are no valid activity, and not yet released or dropped
+-- Views:  activity      every activity, one row each; `metadata` and `changes` are JSON
+--         quarantine    records held because they are no valid activity, and not yet released or dropped
+--         completeness  per producer's stream: which of the numbers it gave are here, missing, awaited
+--         stream_notes  what the collector noted of streams: repeats, quarantined numbers, what producers told
 -- Macros: by_entity(type, id), by_actor(id), by_owner(id), by_action(action): newest first; ids as text, UUID or number
 --
 -- The views read a list of files made when this script runs. It is a SNAPSHOT, GOOD FOR 60 SECONDS: newer records are
@@ -80,6 +82,19 @@ SET VARIABLE quarantine_columns = MAP {
     52: {name: 'request',       type: 'BLOB', default_value: NULL}
 };
 
+SET VARIABLE stream_columns = MAP {
+    1:  {name: 'log_index',           type: 'BIGINT', default_value: NULL},
+    6:  {name: 'recorded_at',         type: 'TIMESTAMPTZ', default_value: NULL},
+    29: {name: 'service_name',        type: 'VARCHAR', default_value: NULL},
+    31: {name: 'service_instance_id', type: 'VARCHAR', default_value: NULL},
+    33: {name: 'stream_id',           type: 'VARCHAR', default_value: NULL},
+    42: {name: 'received_from',       type: 'VARCHAR', default_value: NULL},
+    60: {name: 'kind',                type: 'VARCHAR', default_value: NULL},
+    61: {name: 'first_number',        type: 'BIGINT', default_value: NULL},
+    62: {name: 'last_number',         type: 'BIGINT', default_value: NULL},
+    63: {name: 'records',             type: 'BIGINT', default_value: NULL}
+};
+
 -- Which of the listed files to read. A file's name is its range of the log, both ends inclusive; a merged (.m) or sealed
 -- file hides those whose ranges lie inside its own. What is left must follow each other without hole or overlap. Latest
 -- first, for then `ORDER BY occurred_at DESC LIMIT n` soon knows what it may pass over.
@@ -127,6 +142,11 @@ CREATE OR REPLACE TEMP MACRO files_to_read(hot, sealed) AS (
 );
 
 -- The files as of now: hot first, then the archive, so that a file sealed in between is seen twice and never missed.
+-- The notes about streams come before the activities: a note is written after the records it speaks of, so what a listed
+-- one speaks of is listed too.
+SET VARIABLE hot_listed = (SELECT list(file) FROM glob(getvariable('data') || '/streams/hot/*.parquet'));
+SET VARIABLE sealed_listed = (SELECT list(file) FROM glob(getvariable('data') || '/streams/archive/date=*/*.parquet'));
+SET VARIABLE stream_files = files_to_read(getvariable('hot_listed'), getvariable('sealed_listed'));
 SET VARIABLE hot_listed = (SELECT list(file) FROM glob(getvariable('data') || '/hot/*.parquet'));
 SET VARIABLE sealed_listed = (SELECT list(file) FROM glob(getvariable('data') || '/archive/date=*/*.parquet'));
 SET VARIABLE files = files_to_read(getvariable('hot_listed'), getvariable('sealed_listed'));
@@ -166,6 +186,138 @@ SELECT log_index, record_id AS sha256, recorded_at, received_from, reason, reque
 FROM items
 WHERE decision = 'held'
   AND record_id NOT IN (SELECT record_id FROM items WHERE decision <> 'held');
+
+CREATE OR REPLACE TEMP VIEW stream_notes AS
+FROM query(CASE
+    WHEN len(coalesce(getvariable('stream_files'), [])) = 0 THEN no_rows(getvariable('stream_columns'))
+    ELSE 'FROM read_parquet(getvariable(''stream_files''), schema = getvariable(''stream_columns''),
+                            hive_partitioning = false)'
+END);
+
+-- The body is that of stream_totals.sql, which says how it works; docs/completeness.md says what the columns mean.
+CREATE OR REPLACE TEMP VIEW completeness AS
+WITH numbered AS (
+    SELECT stream_id, stream_number, service_name, recorded_at FROM activity
+), notes AS (
+    SELECT stream_id, kind, first_number, last_number, service_name, recorded_at FROM stream_notes
+),
+words AS (
+    SELECT stream_id,
+           word,
+           bit_or(archived) AS archived,
+           bit_or(held) AS held,
+           bit_or(repeated) AS repeated,
+           bit_or(archived | held | repeated) AS known,
+           max(highest) AS highest,
+           arg_max(service_name, seen) AS service_name,
+           max(seen) AS seen
+    FROM (
+        -- Counted from 0 here, so that the highest number there can be does not overflow.
+        SELECT stream_id,
+               (stream_number - 1) >> 6 AS word,
+               bit_or(1::UBIGINT << ((stream_number - 1) & 63)) AS archived,
+               0::UBIGINT AS held,
+               0::UBIGINT AS repeated,
+               max(stream_number) AS highest,
+               any_value(service_name) AS service_name,
+               max(recorded_at) AS seen
+        FROM numbered
+        WHERE stream_id IS NOT NULL AND stream_number > 0
+        GROUP BY ALL
+        UNION ALL
+        SELECT stream_id,
+               word,
+               0::UBIGINT,
+               CASE kind WHEN 'quarantined' THEN bits ELSE 0::UBIGINT END,
+               CASE kind WHEN 'repeat' THEN bits ELSE 0::UBIGINT END,
+               last_number,
+               service_name,
+               recorded_at
+        FROM (
+            -- The bits from the run's first number to its last, as far as they lie in this word.
+            SELECT *,
+                   (18446744073709551615::UBIGINT >> (63 - least(last_number - 1 - (word << 6), 63)))
+                   - ((1::UBIGINT << greatest(first_number - 1 - (word << 6), 0)) - 1) AS bits
+            FROM (
+                SELECT *, unnest(range((greatest(first_number, 1) - 1) >> 6, ((last_number - 1) >> 6) + 1)) AS word
+                FROM notes
+                WHERE kind IN ('repeat', 'quarantined') AND stream_id IS NOT NULL AND last_number > 0
+            )
+        )
+    )
+    GROUP BY stream_id, word
+), counted AS (
+    SELECT stream_id,
+           sum(bit_count(archived))::BIGINT AS archived,
+           sum(bit_count(held & ~archived))::BIGINT AS quarantined,
+           sum(bit_count(repeated))::BIGINT AS repeats,
+           sum(bit_count(known))::BIGINT AS known,
+           max(highest) AS highest,
+           arg_max(service_name, seen) AS service_name,
+           max(seen) AS seen
+    FROM words
+    GROUP BY stream_id
+), told AS (
+    SELECT stream_id,
+           max(last_number) AS last_told,
+           max(last_number) FILTER (kind <> 'open') AS last_settled,
+           -- By weight, not by time: what is told may overtake each other on its way.
+           max(kind = 'closed') AS closed,
+           max(kind = 'recovered') AS recovered,
+           arg_max(service_name, recorded_at) AS service_name,
+           max(recorded_at) AS seen
+    FROM notes
+    WHERE kind IN ('open', 'closed', 'recovered') AND stream_id IS NOT NULL
+    GROUP BY stream_id
+), streams AS (
+    SELECT stream_id,
+           coalesce(counted.service_name, told.service_name) AS service_name,
+           CASE WHEN closed THEN 'closed' WHEN recovered THEN 'recovered' ELSE 'open' END AS state,
+           greatest(highest, last_settled, 0) AS settled,
+           greatest(highest, last_told, 0) AS emitted,
+           coalesce(archived, 0) AS archived,
+           coalesce(quarantined, 0) AS quarantined,
+           coalesce(repeats, 0) AS repeats,
+           greatest(highest, last_settled, 0) - coalesce(known, 0) AS missing_count,
+           greatest(counted.seen, told.seen) AS last_seen
+    FROM counted FULL JOIN told USING (stream_id)
+), gaps AS (
+    SELECT stream_id, list({'first': before + 2, 'last': first} ORDER BY first) AS missing
+    FROM (
+        SELECT stream_id, first, lag(last, 1, -1) OVER (PARTITION BY stream_id ORDER BY first) AS before
+        FROM (
+            SELECT stream_id, word << 6 AS first, (word << 6) + 63 AS last
+            FROM words SEMI JOIN (FROM streams WHERE missing_count > 0) USING (stream_id)
+            WHERE known = 18446744073709551615
+            UNION ALL
+            SELECT stream_id, (word << 6) + bit, (word << 6) + bit
+            FROM (
+                SELECT stream_id, word, known, unnest(range(64)) AS bit
+                FROM words SEMI JOIN (FROM streams WHERE missing_count > 0) USING (stream_id)
+                WHERE known <> 18446744073709551615
+            )
+            WHERE (known >> bit) & 1 = 1
+            UNION ALL
+            SELECT stream_id, settled, settled FROM streams WHERE missing_count > 0
+        )
+    )
+    WHERE before + 1 < first
+    GROUP BY stream_id
+), reports AS (
+    SELECT stream_id,
+           service_name,
+           state,
+           emitted,
+           archived,
+           quarantined,
+           coalesce(missing, []) AS missing,
+           missing_count,
+           emitted - settled AS awaited,
+           repeats,
+           last_seen
+    FROM streams LEFT JOIN gaps USING (stream_id)
+)
+FROM reports;
 
 CREATE OR REPLACE TEMP MACRO by_entity(type, id) AS TABLE
     FROM activity

@@ -15,7 +15,7 @@ from typing import Any
 
 import duckdb
 
-from otel_audit.archive.columns import COLUMNS, Column
+from otel_audit.archive.columns import COLUMNS, STREAM_COLUMNS, Column
 from otel_audit.config import Settings
 from otel_audit.errors import ArchiveFaultError, ClosedError, OtelAuditError, QueryError, ReaderUnavailableError
 from otel_audit.query.rows import RECORD_COLUMNS
@@ -23,6 +23,9 @@ from otel_audit.query.statements import script, statement
 
 __all__ = ["Engine", "columns_map", "connect", "translated"]
 
+_STREAM_NAMES = ("stream_id", "stream_number", "kind", "first_number", "last_number", "service_name", "recorded_at")
+_STREAM_READ = tuple({c.field_id: c for c in (*COLUMNS, *STREAM_COLUMNS) if c.name in _STREAM_NAMES}.values())
+"""What completeness is read from: activities and notes about streams share some of their columns."""
 _DAMAGED = (duckdb.IOException, duckdb.SerializationException, duckdb.InvalidInputException, duckdb.ConversionException)
 
 
@@ -82,6 +85,7 @@ class Engine:
         except duckdb.Error as error:
             raise translated(error) from error
         self._record_columns = columns_map(tuple(c for c in COLUMNS if c.name in RECORD_COLUMNS))
+        self._completeness_columns = columns_map(_STREAM_READ)
         self._lock = threading.Lock()
         self._idle: list[duckdb.DuckDBPyConnection] = []
         self._closed = False
@@ -96,6 +100,11 @@ class Engine:
         with self._cursor() as cursor:
             found: list[tuple[Any, ...]] = cursor.execute(statement(name), parameters).fetchall()
             return found
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
 
     def close(self) -> None:
         """End every read under way with ClosedError and let go of the memory. A second call does nothing."""
@@ -115,6 +124,7 @@ class Engine:
         if cursor is None:
             cursor = self._root.cursor()
             cursor.execute(f"SET VARIABLE record_columns = {self._record_columns}")
+            cursor.execute(f"SET VARIABLE completeness_columns = {self._completeness_columns}")
         try:
             yield cursor
         finally:

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-import duckdb
-
 from otel_audit.config import Settings, load_settings
-from otel_audit.errors import ClosedError, InvalidFilterError, NotADataFolderError, ReaderUnavailableError
+from otel_audit.errors import InvalidFilterError, NotADataFolderError
 from otel_audit.model.filters import Filter, LogPosition, Order, checked_record_id
 from otel_audit.model.ids import Id, IdLike, format_id, parse_id
 from otel_audit.model.reading import RecordReads
 from otel_audit.model.record import ActivityRecord
+from otel_audit.model.streams import StreamReport
 from otel_audit.query.catalog import Catalog, FileFacts, Snapshot
 from otel_audit.query.conditions import condition_parameters, never_matches, selective, span_of
-from otel_audit.query.engine import Engine, translated
+from otel_audit.query.engine import Engine
+from otel_audit.query.moving import over_moving_files
 from otel_audit.query.plan import Part, Walk
 from otel_audit.query.rows import order_key, records_from_rows
+from otel_audit.query.streams import StreamReads
 
 __all__ = ["DuckDBReader"]
 
-_TRIES = 8
-_PAUSE_S = 0.02
 _FIRST_ROWS = 65_536
 """Rows looked at first: one or two row groups, so that a busy key's newest records cost one small statement."""
 _FIRST_FILES = 64
@@ -62,11 +60,10 @@ class DuckDBReader(RecordReads):
             raise NotADataFolderError(f"{root} is not a folder")
         self._engine = Engine(root, settings or load_settings())
         self._catalog = Catalog(root)
-        self._closed = False
+        self._streams = StreamReads(root, self._engine, self._catalog)
 
     def close(self) -> None:
         """Let go of DuckDB's memory. A second call does nothing."""
-        self._closed = True
         self._engine.close()
 
     def __enter__(self) -> Self:
@@ -118,6 +115,12 @@ class DuckDBReader(RecordReads):
 
         return self._read(ask)
 
+    def stream_reports(
+        self, stream_ids: Sequence[str] | None = None, *, incomplete: bool = False
+    ) -> list[StreamReport]:
+        """What became of the numbers of each producer's stream; see `StreamReader`."""
+        return self._streams.reports(stream_ids, incomplete)
+
     # --- how ---
 
     def _aggregate(self, name: str, snapshot: Snapshot, where: Filter, more: dict[str, Any]) -> list[Row]:
@@ -147,21 +150,7 @@ class DuckDBReader(RecordReads):
         return records_from_rows(found), LogPosition(log, found[-1][2]) if found else None
 
     def _read(self, ask: Callable[[Snapshot], T]) -> T:
-        """Ask over a snapshot, and over a new one when files went away in between."""
-        for attempt in range(_TRIES):
-            if self._closed:
-                raise ClosedError("the reader is closed")
-            snapshot = self._catalog.snapshot()
-            try:
-                return ask(snapshot)
-            except duckdb.Error as error:
-                if self._closed:
-                    raise ClosedError("the reader was closed during a read") from error
-                if not snapshot.vanished():
-                    raise translated(error) from error
-                self._catalog.forget_listing()
-                time.sleep(_PAUSE_S * attempt)
-        raise ReaderUnavailableError("files are merged and sealed faster than they can be read")
+        return over_moving_files(self._engine, self._catalog.snapshot, ask, self._catalog.forget_listing)
 
 
 class _Search:

@@ -30,7 +30,7 @@ _READING = frozenset({duckdb.StatementType.SELECT, duckdb.StatementType.RELATION
 
 
 def open_session(data_dir: Path | str, settings: Settings | None = None) -> duckdb.DuckDBPyConnection:
-    """A DuckDB connection with the views `activity` and `quarantine` and the macros; the caller closes it.
+    """A DuckDB connection with the views and macros of `views.sql`; the caller closes it.
 
     Its list of files is a snapshot, good for 60 seconds; `SqlSession` renews it by itself.
 

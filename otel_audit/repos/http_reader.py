@@ -35,28 +35,15 @@ from otel_audit.model.pages import Cursor, Page, format_cursor
 from otel_audit.model.problem_json import PROBLEM_MEDIA_TYPE, problem_type
 from otel_audit.model.reading import RecordReads
 from otel_audit.model.record import ActivityRecord
-from otel_audit.model.record_json import format_position, format_time, page_from_json, record_from_json
+from otel_audit.model.record_json import format_position, page_from_json, record_from_json
+from otel_audit.model.streams import StreamReport, reports_from_json
+from otel_audit.repos.http_query import Query, filter_query
 
 __all__ = ["HttpReader"]
 
 _PREFIX = "/v1/audit"
 _CONNECTIONS = 32
-_PLAIN = (
-    "actor_id",
-    "owner_id",
-    "action",
-    "entity_type",
-    "outcome",
-    "actor_type",
-    "tenant_id",
-    "request_id",
-    "session_id",
-    "on_behalf_of",
-    "trace_id",
-)
 _COUNTED_IDS = frozenset({"actor_id", "owner_id", "entity_id", "tenant_id"})
-
-Query = list[tuple[str, str]]
 
 
 class HttpReader(RecordReads):
@@ -117,7 +104,7 @@ class HttpReader(RecordReads):
     def _select(
         self, where: Filter, order: Order, limit: int | None, beyond: tuple[int, str] | None
     ) -> Sequence[ActivityRecord]:
-        asked = _query(where)
+        asked = filter_query(where)
         if asked is None:
             return []
         if beyond is None:
@@ -136,7 +123,7 @@ class HttpReader(RecordReads):
     def _select_log(
         self, where: Filter, after: LogPosition, limit: int
     ) -> tuple[Sequence[ActivityRecord], LogPosition | None]:
-        asked = _query(where)
+        asked = filter_query(where)
         if asked is None:
             return [], None
         page = self._page([*asked, ("after", format_position(after)), ("limit", str(limit))])
@@ -154,11 +141,11 @@ class HttpReader(RecordReads):
 
     def count(self, where: Filter | None = None) -> int:
         """How many records match."""
-        asked = _query(where or Filter())
+        asked = filter_query(where or Filter())
         return 0 if asked is None else self._whole(self._get("/count", asked), "count")
 
     def _count_by(self, field: str, where: Filter) -> dict[Id | None, int]:
-        asked = _query(where)
+        asked = filter_query(where)
         if asked is None:
             return {}
         answered = self._get("/count", [*asked, ("by", field)])
@@ -173,6 +160,23 @@ class HttpReader(RecordReads):
             key = parse_id(value) if value is not None and field in _COUNTED_IDS else value
             counts[key] = self._whole(row, "count")
         return counts
+
+    def stream_reports(
+        self, stream_ids: Sequence[str] | None = None, *, incomplete: bool = False
+    ) -> list[StreamReport]:
+        """What became of the numbers of each producer's stream; see `StreamReader`."""
+        wanted = None if stream_ids is None else set(stream_ids)
+        if wanted is not None and not wanted:
+            return []
+        query: Query = [("incomplete", "true")] if incomplete else []
+        if wanted is not None and len(wanted) == 1:
+            # Several are picked from one answer instead: the server reads its whole log for each question.
+            query.extend(("stream_id", stream_id) for stream_id in wanted)
+        try:
+            reports = reports_from_json(self._get("/streams", query))
+        except InvalidRecordError as error:
+            raise self._unlike_ours(f"streams that cannot be read ({error})") from error
+        return [report for report in reports if wanted is None or report.stream_id in wanted]
 
     # --- requests and what comes back ---
 
@@ -255,22 +259,6 @@ class HttpReader(RecordReads):
 
     def _unlike_ours(self, what: str) -> ReaderUnavailableError:
         return ReaderUnavailableError(f"{self._shown} does not serve {_PREFIX}: it answered {what}")
-
-
-def _query(where: Filter) -> Query | None:
-    """A filter as query parameters, or None when it contradicts itself in a way the parameters cannot say."""
-    query = [(name, str(getattr(where, name))) for name in _PLAIN if getattr(where, name) is not None]
-    if where.entity_ref is not None:
-        if where.entity_type is None:
-            query.append(("entity_type", where.entity_ref.entity_type))
-        elif where.entity_type != where.entity_ref.entity_type:
-            return None
-        query.append(("entity_id", format_id(where.entity_ref.entity_id)))
-    for name in ("since", "until"):
-        moment = getattr(where, name)
-        if moment is not None:
-            query.append((name, format_time(moment)))
-    return query
 
 
 def _base_url(url: str) -> str:

@@ -17,6 +17,7 @@ from otel_audit.model.ids import Id, IdLike
 from otel_audit.model.reading import RecordReads
 from otel_audit.model.receipts import Receipt
 from otel_audit.model.record import ActivityRecord
+from otel_audit.model.streams import StreamReport
 from otel_audit.otlp.encode import encode_record, frame_request
 from otel_audit.repos.closing import Closing
 
@@ -187,6 +188,12 @@ class LocalActivityLogRepo(RecordReads, Closing):
 
     def _count_by(self, field: str, where: Filter) -> dict[Id | None, int]:
         return self._reader._count_by(field, where)
+
+    def stream_reports(
+        self, stream_ids: Sequence[str] | None = None, *, incomplete: bool = False
+    ) -> list[StreamReport]:
+        """What became of the numbers of each stream that the folder knows of; this repo's own records have none."""
+        return self._reader.stream_reports(stream_ids, incomplete=incomplete)
 
 
 def _checked(record: object) -> ActivityRecord:

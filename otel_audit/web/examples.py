@@ -22,8 +22,20 @@ from otel_audit.model.pages import Cursor, Page, format_cursor
 from otel_audit.model.problem_json import problem_from_error
 from otel_audit.model.record import ActivityRecord, EntityRef
 from otel_audit.model.record_json import page_to_json, record_to_json
+from otel_audit.model.streams import StreamReport, reports_to_json
 
-__all__ = ["ANSWERS", "EXAMPLE_RECORDS", "FIRST", "NEXT_CURSOR", "PREFIX", "PROBLEMS", "SECOND", "example_page"]
+__all__ = [
+    "ANSWERS",
+    "EXAMPLE_RECORDS",
+    "EXAMPLE_STREAMS",
+    "FIRST",
+    "NEXT_CURSOR",
+    "PREFIX",
+    "PROBLEMS",
+    "SECOND",
+    "STREAM",
+    "example_page",
+]
 
 PREFIX = "/v1/audit"
 
@@ -68,6 +80,35 @@ THIRD = ActivityRecord(
 )
 EXAMPLE_RECORDS = (FIRST, SECOND, THIRD)
 
+STREAM = StreamReport(
+    stream_id="019ab4f2-3b00-7000-8000-00000000000a",
+    service_name="shop",
+    state="closed",
+    emitted=1000,
+    archived=988,
+    quarantined=1,
+    missing=((57, 60), (901, 907)),
+    missing_count=11,
+    awaited=0,
+    repeats=64,
+    last_seen=datetime(2026, 11, 24, 9, 40, tzinfo=UTC),
+)
+"""Eleven of its records are nowhere."""
+_WHOLE = StreamReport(
+    stream_id="019ab4f2-3b00-7000-8000-00000000000b",
+    service_name="shop",
+    state="open",
+    emitted=3,
+    archived=3,
+    quarantined=0,
+    missing=(),
+    missing_count=0,
+    awaited=0,
+    repeats=0,
+    last_seen=datetime(2026, 11, 24, 9, 41, tzinfo=UTC),
+)
+EXAMPLE_STREAMS = (STREAM, _WHOLE)
+
 
 def example_page(*records: ActivityRecord, cursor: str | None = None) -> dict[str, Any]:
     """A page as it is answered."""
@@ -94,6 +135,10 @@ ANSWERS: Mapping[str, Mapping[str, Any]] = {
             "field": "outcome",
             "counts": [{"value": "success", "count": 2}, {"value": "failure", "count": 1}],
         },
+    },
+    "listStreams": {
+        f"{PREFIX}/streams?incomplete=true": reports_to_json([STREAM]),
+        f"{PREFIX}/streams?stream_id={_WHOLE.stream_id}": reports_to_json([_WHOLE]),
     },
 }
 """Operation id -> request -> answer with status 200."""
@@ -128,6 +173,9 @@ PROBLEMS: Mapping[str, Mapping[str, OtelAuditError]] = {
         f"{PREFIX}/count?entity_id=42": InvalidFilterError(
             "entity_id: needs entity_type too, for ids are unique within a type only"
         )
+    },
+    "listStreams": {
+        f"{PREFIX}/streams?incomplete=yes": InvalidFilterError("incomplete: must be true or false, not 'yes'")
     },
 }
 """Operation id -> request -> what it is refused with."""

@@ -19,9 +19,19 @@ from otel_audit.model.filters import COUNT_FIELDS, MAX_PAGE, Filter, entity_filt
 from otel_audit.model.ids import MAX_ID_CHARS
 from otel_audit.model.record import ACTOR_TYPES, OUTCOMES
 from otel_audit.model.record_json import parse_time
-from otel_audit.web.examples import FIRST, NEXT_CURSOR, SECOND
+from otel_audit.web.examples import FIRST, NEXT_CURSOR, SECOND, STREAM
 
-__all__ = ["DEFAULT_LIMIT", "FILTERS", "Parameter", "documented", "parse_limit", "read_filter", "read_query"]
+__all__ = [
+    "DEFAULT_LIMIT",
+    "FILTERS",
+    "Parameter",
+    "documented",
+    "parse_flag",
+    "parse_limit",
+    "read_filter",
+    "read_query",
+    "read_stream_ids",
+]
 
 DEFAULT_LIMIT = 100
 
@@ -94,6 +104,14 @@ _AFTER = Parameter(
 )
 _BY = Parameter("by", "Count per value of this field.", "action", {"type": "string", "enum": list(COUNT_FIELDS)})
 
+_STREAM_ID = Parameter("stream_id", "Only this stream.", STREAM.stream_id, _ID)
+_INCOMPLETE = Parameter(
+    "incomplete",
+    "`true`: only streams with numbers missing or awaited.",
+    "true",
+    {"type": "string", "enum": ["true", "false"], "default": "false"},
+)
+
 _PATH: dict[str, Parameter] = {
     parameter.name: parameter
     for parameter in (
@@ -109,6 +127,7 @@ _PATH: dict[str, Parameter] = {
 SEARCH: tuple[Parameter, ...] = (*FILTERS, _SINCE, _UNTIL, _LIMIT, _CURSOR, _PAGE_ORDER, _AFTER)
 LIST: tuple[Parameter, ...] = (_LIMIT, _SINCE, _UNTIL, _LIST_ORDER)
 COUNT: tuple[Parameter, ...] = (*FILTERS, _SINCE, _UNTIL, _BY)
+STREAMS: tuple[Parameter, ...] = (_STREAM_ID, _INCOMPLETE)
 
 
 def documented(query: Sequence[Parameter], path: Sequence[str] = ()) -> dict[str, Any]:
@@ -171,3 +190,26 @@ def parse_limit(values: Mapping[str, str]) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 9 and 1 <= int(text) <= MAX_PAGE):
         raise InvalidFilterError(f"limit: must be a whole number from 1 to {MAX_PAGE}, not {text[:64]!r}")
     return int(text)
+
+
+def read_stream_ids(values: Mapping[str, str]) -> list[str] | None:
+    """The stream asked for; None: all.
+
+    Raises:
+        InvalidFilterError: an empty id.
+    """
+    if values.get("stream_id") == "":
+        raise InvalidFilterError("stream_id: must not be empty")
+    return [values["stream_id"]] if "stream_id" in values else None
+
+
+def parse_flag(values: Mapping[str, str], name: str) -> bool:
+    """A parameter that is `true` or `false`; false when it is not given.
+
+    Raises:
+        InvalidFilterError: anything else.
+    """
+    text = values.get(name, "false")
+    if text not in ("true", "false"):
+        raise InvalidFilterError(f"{name}: must be true or false, not {text[:64]!r}")
+    return text == "true"

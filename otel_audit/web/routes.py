@@ -18,7 +18,8 @@ from otel_audit.model.pages import Page
 from otel_audit.model.problem_json import PROBLEM_MEDIA_TYPE, problem_from_error
 from otel_audit.model.record import ActivityRecord
 from otel_audit.model.record_json import page_to_json, parse_position, record_to_json
-from otel_audit.ports import ActivityLogReader
+from otel_audit.model.streams import reports_to_json
+from otel_audit.ports import ActivityLogReader, StreamReader
 from otel_audit.web import parameters, schemas
 from otel_audit.web.examples import ANSWERS, PREFIX, PROBLEMS, UNAVAILABLE
 from otel_audit.web.paths import path_names
@@ -146,6 +147,21 @@ def create_router(reader: ActivityLogReader) -> APIRouter:
         counts = reader.count_by(values["by"], where)
         rows = [{"value": None if value is None else format_id(value), "count": n} for value, n in counts.items()]
         return answer({"count": sum(counts.values()), "field": values["by"], "counts": rows})
+
+    @route(
+        "/streams",
+        "listStreams",
+        "What became of producers' numbers",
+        schemas.Streams,
+        parameters.documented(parameters.STREAMS),
+    )
+    def list_streams(request: Request) -> Response:
+        """Per stream of numbered records: what is archived, in quarantine, missing, awaited. Longest unseen first."""
+        if not isinstance(reader, StreamReader):
+            return unknown_path(request.scope["path"])
+        values = parameters.read_query(request, parameters.STREAMS)
+        incomplete = parameters.parse_flag(values, "incomplete")
+        return answer(reports_to_json(reader.stream_reports(parameters.read_stream_ids(values), incomplete=incomplete)))
 
     for elsewhere in ("", "/{rest:path}"):
         router.add_api_route(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
-__all__ = ["Count", "Page", "Problem", "Record"]
+__all__ = ["Count", "Page", "Problem", "Record", "Streams"]
 
 
 class Entity(BaseModel):
@@ -74,6 +74,32 @@ class Count(BaseModel):
     count: int = Field(ge=0)
     field: str = Field(default="", description="The field that was counted by.")
     counts: list[ValueCount] = Field(default=[], description="Most first.")
+
+
+class Stream(BaseModel):
+    """What became of the numbers that a producer gave its records."""
+
+    stream_id: str
+    service_name: str | None = Field(description="`service.name` of the producer.")
+    state: Literal["open", "closed", "recovered"] = Field(
+        description="closed: ended cleanly. recovered: its process died, and another one delivered what it had left."
+    )
+    emitted: int = Field(ge=0, description="The highest number known to be given.")
+    archived: int = Field(ge=0, description="Numbers whose records are in the archive, each counted once.")
+    quarantined: int = Field(ge=0, description="Numbers whose records are in quarantine and not in the archive.")
+    missing: list[Annotated[list[int], Field(min_length=2, max_length=2)]] = Field(
+        description="First and last of each range that should be here and is not, in order."
+    )
+    missing_count: int = Field(ge=0, description="How many numbers those are.")
+    awaited: int = Field(ge=0, description="Numbers given and not overtaken by later ones: on their way.")
+    repeats: int = Field(ge=0, description="Numbers that came when the archive had their record already.")
+    last_seen: datetime = Field(description="When something of the stream was last stored.")
+
+
+class Streams(BaseModel):
+    """Producers' streams, longest unseen first."""
+
+    streams: list[Stream]
 
 
 class Problem(BaseModel):

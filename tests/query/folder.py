@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from otel_audit import ActivityRecord, EntityRef
-from otel_audit.archive.columns import COLUMNS, QUARANTINE_COLUMNS, Column, parquet_schema
+from otel_audit.archive.columns import COLUMNS, QUARANTINE_COLUMNS, STREAM_COLUMNS, Column, parquet_schema
 from otel_audit.archive.footer import footer_of
 from otel_audit.archive.names import FileName, Stage, format_name
 from otel_audit.archive.write import ROW_GROUP_ROWS, distinct_counts, regroup, stream_parquet
@@ -78,7 +78,7 @@ def write_rows(
     """Publish one file whose rows have the log indexes `first`, `first + 1`, ... in row groups of `group_rows`."""
     placed = [{"recorded_at": 1, **row, "log_index": first + at} for at, row in enumerate(rows)]
     table = pa.Table.from_pylist(placed, schema=parquet_schema(columns))
-    footer = footer_of(log, table, {})
+    footer = footer_of(log, table)
     folder = root / "hot" if stage is not Stage.SEALED else root / "archive" / f"date={day}"
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / format_name(FileName(log, first, first + len(rows) - 1, stage))
@@ -98,3 +98,10 @@ def write(
 def write_quarantine(root: Path, first: int, rows: Sequence[dict[str, Any]], stage: Stage = Stage.COMMITTED) -> Path:
     """Publish one file of the quarantine."""
     return write_rows(root / "quarantine", first, rows, stage, log="q" * 20, columns=QUARANTINE_COLUMNS)
+
+
+def write_notes(
+    root: Path, first: int, rows: Sequence[dict[str, Any]], stage: Stage = Stage.COMMITTED, *, log: str = "n" * 20
+) -> Path:
+    """Publish one file of the notes about streams."""
+    return write_rows(root / "streams", first, rows, stage, log=log, columns=STREAM_COLUMNS)

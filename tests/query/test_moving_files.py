@@ -64,3 +64,48 @@ def test_every_answer_is_whole_while_files_move(tmp_path: Path, input_keep_s: fl
         assert failures == []
         assert reader.count() == 120
         assert log.stats().merges + log.stats().seals > 0
+
+
+@pytest.mark.slow
+def test_a_stream_never_seems_to_lack_what_its_producer_was_answered_for(tmp_path: Path) -> None:
+    """Rows and notes are two logs that grow and move at the same time. Every third number stands only in a note, each
+    request follows the answer to the one before, and what is told of the stream is always true: so no look at it may
+    find a number missing."""
+    settings = load_settings(
+        {}, min_free_bytes=0, merge_fan_in=2, merge_big_rows=64, seal_rows=50, hot_max_files=4, input_keep_s=0.0
+    )
+    with ActivityLog.open(tmp_path, settings) as log, DuckDBReader(tmp_path) as reader:
+        answered, done, failures = [0], threading.Event(), []
+
+        def write() -> None:
+            log.submit(request(record("r-1"), stream=("s", 1))).result()
+            for number in range(2, 91):
+                known = number % 3 == 0
+                log.submit(request(record("r-1" if known else f"r-{number}"), stream=("s", number))).result()
+                answered[0] = number
+                if number % 10 == 0:
+                    log.submit(request(markers=[("s", "closed" if number == 90 else "open", number)])).result()
+            done.set()
+
+        def look() -> None:
+            try:
+                while not done.is_set():
+                    before = answered[0]
+                    found = reader.stream_reports()
+                    failures.extend(
+                        (before, report)
+                        for report in found
+                        if report.missing or not before <= report.emitted <= answered[0] + 1
+                    )
+            except Exception as error:
+                failures.append(error)
+
+        threads = [threading.Thread(target=work) for work in (write, look, look)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert failures == []
+        (report,) = reader.stream_reports()
+        assert (report.archived, report.repeats, report.awaited, report.state) == (60, 30, 0, "closed")
+        assert log.stats().merges + log.stats().seals > 0

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import otel_audit
 from otel_audit import EntityRef
-from otel_audit.archive.columns import ACTIVITY, COLUMNS, QUARANTINE_COLUMNS
+from otel_audit.archive.columns import ACTIVITY, COLUMNS, QUARANTINE_COLUMNS, STREAM_COLUMNS
 from otel_audit.archive.names import FileName, Stage, format_name, resolve
 from otel_audit.query.reader import DuckDBReader
 from otel_audit.query.statements import script
@@ -91,7 +91,7 @@ def test_an_empty_folder_answers_no_rows_of_the_same_types(tmp_path, root):
     (tmp_path / "empty").mkdir()
     for empty in (tmp_path / "empty", tmp_path / "absent"):
         session = _session(empty)
-        for name in ("activity", "quarantine"):
+        for name in ("activity", "quarantine", "stream_notes", "completeness"):
             assert session.execute(f"FROM {name}").fetchall() == []
             assert (
                 session.execute(f"DESCRIBE {name}").fetchall() == _session(root).execute(f"DESCRIBE {name}").fetchall()
@@ -188,7 +188,11 @@ def test_the_quarantine_shows_what_is_still_held(tmp_path):
 def test_the_columns_of_the_views_are_those_of_the_archive(tmp_path):
     """`views.sql` repeats the one table of columns; this keeps it the same."""
     session = _session(tmp_path)
-    for variable, columns in (("activity_columns", COLUMNS), ("quarantine_columns", QUARANTINE_COLUMNS)):
+    for variable, columns in (
+        ("activity_columns", COLUMNS),
+        ("quarantine_columns", QUARANTINE_COLUMNS),
+        ("stream_columns", STREAM_COLUMNS),
+    ):
         (entries,) = session.execute(f"SELECT map_entries(getvariable('{variable}'))").fetchone()
         assert [(e["key"], e["value"]["name"], e["value"]["type"]) for e in entries] == [
             (column.field_id, column.name, column.sql) for column in columns

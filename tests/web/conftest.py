@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 
+from otel_audit.model.streams import StreamReport
 from otel_audit.repos.memory import InMemoryActivityLogRepo
 from otel_audit.web import create_app
-from otel_audit.web.examples import EXAMPLE_RECORDS
+from otel_audit.web.examples import EXAMPLE_RECORDS, EXAMPLE_STREAMS
 from tests.web.serving import serving
+
+
+class ExampleLog(InMemoryActivityLogRepo):
+    """The documented examples: records as in any log, and streams, which a log in memory has none of."""
+
+    def stream_reports(
+        self, stream_ids: Sequence[str] | None = None, *, incomplete: bool = False
+    ) -> list[StreamReport]:
+        return [
+            report
+            for report in EXAMPLE_STREAMS
+            if (stream_ids is None or report.stream_id in stream_ids) and (report.incomplete or not incomplete)
+        ]
 
 
 @pytest.fixture(scope="module")
 def example_log() -> InMemoryActivityLogRepo:
-    log = InMemoryActivityLogRepo()
+    log = ExampleLog()
     log.append_many(EXAMPLE_RECORDS)
     return log
 

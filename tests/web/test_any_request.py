@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from otel_audit.repos.memory import InMemoryActivityLogRepo
 from otel_audit.web import create_app
 from otel_audit.web.examples import EXAMPLE_RECORDS
-from otel_audit.web.parameters import SEARCH
+from otel_audit.web.parameters import SEARCH, STREAMS
 
 LOG = InMemoryActivityLogRepo()
 LOG.append_many(EXAMPLE_RECORDS)
@@ -22,8 +22,8 @@ APP = create_app(LOG)
 escaped = st.binary(max_size=12).map(lambda raw: "".join(f"%{byte:02X}" for byte in raw))
 written = st.text(st.characters(min_codepoint=33, max_codepoint=126, exclude_characters="?#"), max_size=12)
 pieces = st.lists(escaped | written | st.sampled_from(["/", "alice", "Task/42"]), max_size=4).map("".join)
-starts = st.sampled_from(["records", "records/", "entities/", "actors/", "owners/", "actions/", "count", ""])
-names = st.sampled_from([parameter.name for parameter in SEARCH] + ["by"]) | written
+starts = st.sampled_from(["records", "records/", "entities/", "actors/", "owners/", "actions/", "count", "streams", ""])
+names = st.sampled_from([parameter.name for parameter in (*SEARCH, *STREAMS)] + ["by"]) | written
 queries = st.lists(st.tuples(names, pieces), max_size=3).map(lambda pairs: "&".join(f"{n}={v}" for n, v in pairs))
 
 

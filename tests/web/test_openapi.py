@@ -57,6 +57,7 @@ def test_operation_ids_and_paths_stay_as_they_are() -> None:
         "listByOwner": "/v1/audit/owners/{owner_id}",
         "listByAction": "/v1/audit/actions/{action}",
         "countRecords": "/v1/audit/count",
+        "listStreams": "/v1/audit/streams",
     }
 
 
@@ -84,10 +85,10 @@ def test_each_documented_example_is_the_servers_exact_answer(
 class Unavailable(InMemoryActivityLogRepo):
     """A log whose data cannot be reached."""
 
-    def _select(self, *_: Any) -> Any:
+    def _select(self, *_: Any, **__: Any) -> Any:
         raise ReaderUnavailableError("the data folder cannot be read now")
 
-    _select_log = get_by_id = count = _count_by = _select
+    _select_log = get_by_id = count = _count_by = stream_reports = _select  # type: ignore[assignment]
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +141,10 @@ def test_answers_have_exactly_the_documented_fields(examples_at: str) -> None:
     assert set(page["records"][0]) == set(schemas["Record"]["properties"]) == set(schemas["Record"]["required"])
     assert set(page["position"]) == set(schemas["Position"]["required"])
     jsonschema.validate(page, resolved(schemas["Page"]))
+    answered = requests.get(f"{examples_at}/v1/audit/streams", timeout=10).json()
+    (whole, lacking) = answered["streams"][::-1]
+    assert set(whole) == set(lacking) == set(schemas["Stream"]["properties"]) == set(schemas["Stream"]["required"])
+    jsonschema.validate(answered, resolved(schemas["Streams"]))
 
 
 def test_the_server_hands_out_the_same_document(examples_at: str) -> None:
