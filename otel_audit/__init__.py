@@ -17,7 +17,15 @@ from otel_audit.model.ids import Id, new_record_id
 from otel_audit.model.pages import Page
 from otel_audit.model.receipts import ActivityRecorded, Receipt
 from otel_audit.model.record import ActivityRecord, EntityRef
-from otel_audit.ports import ActivityLogReader, ActivityLogRepo, ActivityLogWriter, AfterAppend, BeforeAppend
+from otel_audit.model.streams import StreamReport
+from otel_audit.ports import (
+    ActivityLogReader,
+    ActivityLogRepo,
+    ActivityLogWriter,
+    AfterAppend,
+    BeforeAppend,
+    StreamReader,
+)
 
 if TYPE_CHECKING:
     from otel_audit.repos.local import LocalActivityLogRepo
@@ -47,6 +55,8 @@ __all__ = [
     "OtelAuditError",
     "Page",
     "Receipt",
+    "StreamReader",
+    "StreamReport",
     "UndeliveredError",
     "__version__",
     "new_record_id",

@@ -86,7 +86,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("reader", str, "", "URL or path", "application",
             "Where to read: a collector's URL or a data folder. Unset: the collector behind the endpoint, "
             "if it is ours."),
-    Setting("durability", str, "memory", "word", "application",
+    Setting("durability", str, "disk", "word", "application",
             "What an accepted record survives before a peer has it. `disk`: power loss (fsynced in the spool); "
             "`process`: kill -9 (handed to the operating system); `memory`: nothing; `collector`: `append` itself waits "
             "for the collector's answer.", choices=("disk", "process", "memory", "collector")),
@@ -176,6 +176,12 @@ class Settings(Mapping[str, Any]):
     def source(self, name: str) -> str:
         """What gave a setting its value: "argument", the variable's name, the file's path, or "default"."""
         return self._sources.get(name, "default")
+
+    def with_arguments(self, **arguments: Any) -> Settings:
+        """The same with some set anew; None means "not given". Raises ConfigError."""
+        given = {name: value for name, value in arguments.items() if value is not None}
+        values = {name: _BY_NAME[name].parse(value, name) for name, value in given.items()}
+        return Settings({**self._values, **values}, {**self._sources, **dict.fromkeys(given, "argument")})
 
     def __getattr__(self, name: str) -> Any:
         if name in _BY_NAME:

@@ -99,21 +99,28 @@ class DeliveryError(OtelAuditError):
 
 
 class BacklogFullError(DeliveryError):
-    """The queue before the sender is full and did not drain in time; the record was not accepted."""
+    """What waits for the peer fills its room and did not drain in time; the record was not accepted."""
 
     retryable = True
-    advice = "The collector is away or too slow. Append again later, or raise OTEL_AUDIT_QUEUE_MAX_BYTES."
+    advice = (
+        "The collector is away or too slow. Append again later, or raise OTEL_AUDIT_SPOOL_MAX_BYTES "
+        "(durability disk, process) or OTEL_AUDIT_QUEUE_MAX_BYTES (memory, collector)."
+    )
 
 
 class UndeliveredError(DeliveryError):
-    """`flush()` or `close()` ended with records not acknowledged; `count` of them are still queued or were refused."""
+    """A wait ended with records not acknowledged; `count` of them are still held or were refused.
+
+    `kept`: what is held survives this process, in the spool, and is sent from there.
+    """
 
     retryable = True
-    advice = "The records are still queued unless the peer refused them; mend the endpoint and flush again."
+    advice = "The records are still held unless the peer refused them; mend the endpoint and flush again."
 
-    def __init__(self, count: int, why: str) -> None:
+    def __init__(self, count: int, why: str, *, kept: bool = False) -> None:
         super().__init__(f"{count} record(s) not acknowledged: {why}")
         self.count = count
+        self.kept = kept
 
 
 class NotDeliveredError(DeliveryError):
@@ -126,6 +133,36 @@ class PeerRefusedError(DeliveryError):
     """The peer answered that it will never take these records (4xx, or a partial success that rejects some)."""
 
     advice = "The peer's answer is final. Check the endpoint, the token and what stands between you and the collector."
+
+
+class SpoolUnwritableError(DeliveryError):
+    """The spool's disk refused a write (full, read-only, failing); the record was not accepted."""
+
+    exit_code = 74
+    retryable = True
+    advice = (
+        "Free space or mend the disk of OTEL_AUDIT_SPOOL_DIR and append again; the next append tries the disk anew."
+    )
+
+
+class SpoolFileError(DeliveryError):
+    """A file in the spool is damaged, foreign, or of a later format. What could be read of it is delivered."""
+
+    exit_code = 74
+    advice = "The file is kept whole in the spool's folder `aside`; look at it there, nothing deletes it."
+
+
+class SpoolUnreadableError(DeliveryError):
+    """There is no spool in the folder named, or this user may not read it, or its disk fails."""
+
+    exit_code = 66
+    advice = "Name the spool by --spool-dir or OTEL_AUDIT_SPOOL_DIR, and work as the user whose applications write it."
+
+
+class StillSpooledError(DeliveryError):
+    """A command that sends what is in a spool ended before all of it was answered for."""
+
+    advice = "The records stay in the spool. Mend the endpoint, or name another one by --endpoint, and run it again."
 
 
 class ClosedError(DeliveryError):
@@ -261,3 +298,12 @@ class VerificationError(OtelAuditError):
     exit_code = 3
     http_status = 500
     advice = "Treat the data as suspect until the difference is explained; keep a copy of everything."
+
+
+class MissingNumbersError(VerificationError):
+    """Records that producers numbered are neither archived nor accounted for."""
+
+    advice = (
+        "Run `otel-audit spool resend --missing` on the producers' machines: it sends again what their spools still "
+        "keep. docs/completeness.md says what else there is to do."
+    )

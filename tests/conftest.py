@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Generator
 from typing import Any
@@ -13,6 +14,14 @@ import pytest
 hypothesis.settings.register_profile("desk", deadline=None, max_examples=40)
 hypothesis.settings.register_profile("ci", deadline=None, max_examples=150, print_blob=True)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") == "true" else "desk")
+
+_tests = itertools.count()
+
+
+@pytest.fixture(autouse=True)
+def _a_spool_of_its_own(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test writes into the user's own spool, or finds what another one has left."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.getbasetemp() / f"state-{next(_tests)}"))
 
 
 @pytest.hookimpl(wrapper=True)

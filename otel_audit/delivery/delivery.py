@@ -1,7 +1,7 @@
-"""`Delivery`: queue and sender together, through fork and exit.
+"""`Delivery`: outbox and sender together, through fork and exit.
 
 The thread starts with the first record, so that a process which only forks workers has none. A forked child starts with
-an empty queue, a stream, a connection and a thread of its own; what the parent had queued, the parent sends.
+an empty outbox, a stream, a connection and a thread of its own; what the parent had taken, the parent sends.
 """
 
 from __future__ import annotations
@@ -14,8 +14,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -25,15 +24,20 @@ from opentelemetry.sdk.resources import Resource
 from otel_audit.config import Settings
 from otel_audit.delivery.cause import cause
 from otel_audit.delivery.endpoint import Endpoint, without_password
+from otel_audit.delivery.fates import Fates
+from otel_audit.delivery.making import OutboxMaker
+from otel_audit.delivery.meters import METERS
 from otel_audit.delivery.notices import report
+from otel_audit.delivery.outbox import Outbox
 from otel_audit.delivery.outcome import Refusal
-from otel_audit.delivery.queue import DeliveryQueue
 from otel_audit.delivery.resource import EncodedResource
 from otel_audit.delivery.sender import Sender, unobserved
+from otel_audit.delivery.stats import DeliveryStats, gather
 from otel_audit.delivery.transport import Transport
+from otel_audit.disk import Disk
 from otel_audit.errors import BacklogFullError, ReaderUnavailableError, UndeliveredError
 from otel_audit.model.record import ActivityRecord
-from otel_audit.otlp.encode import encode_record, frame_request
+from otel_audit.otlp.encode import encode_record
 from otel_audit.otlp.names import LOG_HEADER
 
 __all__ = ["Delivery", "DeliveryStats"]
@@ -41,41 +45,15 @@ __all__ = ["Delivery", "DeliveryStats"]
 _STOP_WAIT_S = 0.2
 
 
-@dataclass(frozen=True, slots=True)
-class DeliveryStats:
-    """Counts of records in this process, and who answers.
-
-    Attributes:
-        appended, delivered: since the start.
-        waiting, waiting_bytes: not answered for yet.
-        refused: refused by the peer and held.
-        retries: requests sent again.
-        trouble: why delivery does not get on at the moment, or "".
-        state: what a delivered record has reached: "acknowledged" by our collector, "forwarded" to another OTLP peer;
-            None before the first success.
-        log: name of the collector's log, when it is ours.
-    """
-
-    appended: int
-    delivered: int
-    waiting: int
-    waiting_bytes: int
-    refused: int
-    retries: int
-    trouble: str
-    state: Literal["acknowledged", "forwarded"] | None
-    log: str | None
-
-
 class Delivery:
     """Takes records and brings them to an OTLP endpoint. Safe to share between threads, tasks and forks.
 
-    Durability: none beyond this process's memory. What ends the process without an interpreter exit (`os._exit`,
-    SIGKILL, an unhandled SIGTERM) loses what is queued. An exit, also of a `multiprocessing` child, waits up to
-    `exit_flush_s` and says what it could not deliver.
+    Durability `memory`: what ends the process without an interpreter exit (`os._exit`, SIGKILL, an unhandled SIGTERM)
+    loses what is queued. `process` and `disk`: the next process that uses the spool delivers it. An exit, also of a
+    `multiprocessing` child, waits up to `exit_flush_s` and says what it could not deliver.
 
     Raises:
-        ConfigError: a header or credential provider that cannot be used.
+        ConfigError: a header, a credential provider or a spool that cannot be used.
     """
 
     def __init__(
@@ -86,87 +64,99 @@ class Delivery:
         resource: Resource | Mapping[str, Any] | None = None,
         clock_ns: Callable[[], int] = time.time_ns,
         new_stream_id: Callable[[], str] = lambda: str(uuid4()),
+        disk: Disk | None = None,
     ) -> None:
         self.endpoint = endpoint
         self._settings = settings
         self._resource = EncodedResource(resource)
         self._clock_ns = clock_ns
-        self._new_stream_id = new_stream_id
+        self._make_outbox = OutboxMaker(settings, endpoint, self._resource, clock_ns, new_stream_id, disk or Disk())
         self._inherited: list[Transport] = []
         self._transport = Transport(endpoint)
         self._begin()
         after_fork = weakref.WeakMethod(self._after_fork)
         os.register_at_fork(after_in_child=lambda: (method := after_fork()) and method())
+        # Handlers run in turn, the newest first: those that the application registers from now on may still append.
+        atexit.register(self._at_exit)
+        METERS.watch(self)
 
     def _begin(self) -> None:
         """Everything that one process has for itself."""
         settings = self._settings
-        self._queue = DeliveryQueue(
-            max_records=settings.queue_max_records,
-            max_bytes=settings.queue_max_bytes,
-            batch_records=settings.batch_max_records,
-            batch_bytes=settings.batch_max_bytes,
-            batch_delay_s=settings.batch_delay_s,
-        )
+        self._outbox = self._make_outbox()
+        self.fates = Fates(self._outbox)
         self._sender = Sender(
-            self._queue,
+            self._outbox,
             self._transport,
-            self._frame,
             retry_initial_s=settings.retry_initial_s,
             retry_max_s=settings.retry_max_s,
         )
-        self._stream_id = self._new_stream_id()
         self._start_lock = threading.Lock()
         self._thread: threading.Thread | None = None
+        self._pid = os.getpid()
+
+    @property
+    def _mine(self) -> Outbox:
+        """This process's outbox. A fork in C, as a server's may be, runs no Python code: it is noticed here."""
+        if self._pid != os.getpid():
+            self._after_fork()
+        return self._outbox
 
     def _after_fork(self) -> None:
         """In a child: nothing of the parent's is usable, locks included, for another thread may have held them."""
-        was_closed = self._queue.closed
+        was_closed = self._outbox.closed
+        # The child's copies only: the parent's stream must not stay locked when the parent ends before the child.
+        self._outbox.abandon()
         # Kept, not closed: the connection is the parent's too.
         self._inherited.append(self._transport)
         self._transport = self._transport.fresh()
         self._begin()
         if was_closed:
-            self._queue.close()
+            self._outbox.close()
 
     # --- records in ---
 
-    def offer(self, records: Sequence[ActivityRecord], timeout_s: float) -> None:
+    def offer(self, records: Sequence[ActivityRecord], timeout_s: float) -> int:
         """Take records, all or none, waiting up to `timeout_s` for room (not on a running event loop).
 
+        Returns the number of the first in this process's stream; 0 if they went into a stream apart.
+
         Raises:
-            BacklogFullError, ClosedError, InvalidRecordError.
+            BacklogFullError, ClosedError, SpoolUnwritableError, InvalidRecordError.
         """
+        outbox = self._mine
         if self._thread is None:
             self._start()
-        self._queue.put(lambda number: self._encode(records, number), timeout_s)
+        return outbox.put(self._encode(records), timeout_s)
 
-    async def aoffer(self, records: Sequence[ActivityRecord], timeout_s: float) -> None:
+    async def aoffer(self, records: Sequence[ActivityRecord], timeout_s: float) -> int:
         """`offer`, waiting without holding up the event loop."""
+        outbox = self._mine
         if self._thread is None:
             self._start()
-        await self._queue.aput(lambda number: self._encode(records, number), timeout_s)
+        return await outbox.aput(self._encode(records), timeout_s)
 
-    def _encode(self, records: Sequence[ActivityRecord], number: int) -> list[bytes]:
+    def _encode(self, records: Sequence[ActivityRecord]) -> list[bytes]:
         now_ns = self._clock_ns()
-        return [encode_record(record, now_ns, (self._stream_id, number + at)) for at, record in enumerate(records)]
-
-    def _frame(self, records: Sequence[bytes]) -> bytes:
-        resource, schema_url = self._resource.current()
-        return frame_request(resource, records, schema_url)
+        return [encode_record(record, now_ns) for record in records]
 
     def _start(self) -> None:
-        with self._start_lock:
-            if self._thread is not None or self._queue.closed:
+        """One caller starts the thread. The others need not wait for that, and one must not: a signal handler that
+        appends while this very thread is in here."""
+        if not self._start_lock.acquire(blocking=False):
+            return
+        try:
+            if self._thread is not None or self._outbox.closed:
                 return
-            atexit.register(self._at_exit)
-            _at_worker_exit(self._at_exit)
-            thread = threading.Thread(target=self._sender.run, name="otel-audit-sender", daemon=True)
+            self._thread = threading.Thread(target=self._sender.run, name="otel-audit-sender", daemon=True)
             try:
-                thread.start()
+                self._thread.start()
             except RuntimeError as error:
+                self._thread = None
                 raise BacklogFullError(f"the sender's thread cannot be started: {error}") from error
-            self._thread = thread
+            _at_worker_exit(self._at_exit)
+        finally:
+            self._start_lock.release()
 
     # --- delivery awaited ---
 
@@ -176,45 +166,47 @@ class Delivery:
         Raises:
             UndeliveredError: time ran out, or refused records are held. After `close()` too, if it had to leave some.
         """
-        self._queue.flush(timeout_s)
+        self._mine.flush(timeout_s)
 
     async def aflush(self, timeout_s: float | None = None) -> None:
         """`flush`, awaited."""
-        await self._queue.aflush(timeout_s)
+        await self._mine.aflush(timeout_s)
 
     def close(self, timeout_s: float | None = None) -> None:
         """Take no more, deliver what is queued within `timeout_s` (default: the setting `exit_flush_s`), then stop.
 
         A second call does nothing. Raises UndeliveredError as `flush` does.
         """
-        if not self._queue.close():
+        if not self._mine.close():
             return
         try:
-            self._queue.flush(self._settings.exit_flush_s if timeout_s is None else timeout_s)
+            self._outbox.flush(self._settings.exit_flush_s if timeout_s is None else timeout_s, to_the_end=True)
         finally:
             self._end()
 
     async def aclose(self, timeout_s: float | None = None) -> None:
         """`close`, awaited."""
-        if not self._queue.close():
+        if not self._mine.close():
             return
         try:
-            await self._queue.aflush(self._settings.exit_flush_s if timeout_s is None else timeout_s)
+            await self._outbox.aflush(self._settings.exit_flush_s if timeout_s is None else timeout_s, to_the_end=True)
         finally:
             await asyncio.to_thread(self._end)
 
     def _end(self) -> None:
-        self._queue.stop()
+        self._outbox.stop()
         atexit.unregister(self._at_exit)
         if self._thread is not None and self._thread is not threading.current_thread():
             # Only to leave no thread behind; one in the middle of a request ends after it, alone.
             self._thread.join(_STOP_WAIT_S)
+        METERS.retire(self)
 
     def _at_exit(self) -> None:
         try:
             self.close()
         except UndeliveredError as error:
-            report("error", "activity records lost at exit", count=error.count, why=str(error))
+            event = "activity records left in the spool at exit" if error.kept else "activity records lost at exit"
+            report("warning" if error.kept else "error", event, count=error.count, why=str(error))
 
     # --- the same server, for reading ---
 
@@ -249,31 +241,29 @@ class Delivery:
     @property
     def refusals(self) -> tuple[Refusal, ...]:
         """What the peer refused and is held."""
-        return self._queue.refusals
+        return self._mine.refusals()
 
     def take_refused(self) -> tuple[Refusal, ...]:
         """Hand over what was refused; it is no longer held here."""
-        return self._queue.take_refused()
+        return self._mine.take_refused()
 
     def retry_refused(self) -> int:
         """Send what was refused again, after the cause was mended; returns how many records."""
-        return self._queue.retry_refused()
+        return self._mine.retry_refused()
 
     def stats(self) -> DeliveryStats:
         """Counts at this moment."""
-        state = self._queue.state()
-        log, answered = self._sender.log, self._sender.answered
-        return DeliveryStats(
-            appended=state.appended,
-            delivered=state.delivered,
-            waiting=state.waiting,
-            waiting_bytes=state.waiting_bytes,
-            refused=state.refused,
-            retries=self._sender.retries,
-            trouble=self._queue.trouble,
-            state="acknowledged" if log else "forwarded" if answered else None,
-            log=log,
-        )
+        return gather(self._mine.state(), self._sender, self._outbox.trouble, self._clock_ns())
+
+    @property
+    def shown_endpoint(self) -> str:
+        """Where records go, without a password."""
+        return self.endpoint.shown_url
+
+    @property
+    def spool(self) -> str:
+        """The spool's folder, or ""."""
+        return self._outbox.kept
 
 
 def _at_worker_exit(callback: Callable[[], None]) -> None:

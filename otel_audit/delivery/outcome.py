@@ -1,13 +1,14 @@
-"""What became of records in the queue, in numbers and in words."""
+"""What became of records, in numbers and in words."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from otel_audit.errors import BacklogFullError, UndeliveredError
 
-__all__ = ["QueueState", "Refusal", "backlog_full", "undelivered"]
+__all__ = ["Outcome", "QueueState", "Refusal", "backlog_full", "parse_rows", "undelivered"]
 
 _ANSWERS_NAMED = 5
 
@@ -28,7 +29,7 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class QueueState:
-    """Counters since the queue was made, and what it holds now (`waiting` includes a batch under way)."""
+    """Counters since the outbox was made, and what it holds now (`waiting` includes a batch under way)."""
 
     appended: int
     delivered: int
@@ -37,21 +38,72 @@ class QueueState:
     refused: int
 
 
-def undelivered(waiting: int, trouble: str, refusals: Sequence[Refusal]) -> UndeliveredError | None:
-    """The error of a flush after which records still wait or are refused; None when all is well."""
-    rejected = sum(refusal.rejected for refusal in refusals)
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one request with records of the own stream ended.
+
+    Attributes:
+        first, last: their numbers.
+        state: "refused" with the peer's `reason`, else who has them now.
+        log, rows: what our collector said of itself and of the rows.
+    """
+
+    first: int
+    last: int
+    state: Literal["forwarded", "acknowledged", "refused"]
+    log: str | None = None
+    rows: str = ""
+    reason: str = ""
+
+    def log_index(self, number: int) -> int | None:
+        """The place of a record in the log; None where the collector had it before, or did not say."""
+        return parse_rows(self.rows, number - self.first)
+
+
+def parse_rows(rows: str, at: int) -> int | None:
+    """The log index of the record at a place in a request, by the collector's answer header about its rows.
+
+    The header is `<first>:<runs>`, the runs a letter and a count each, in the order of the request: `n` new rows, whose
+    indexes follow each other from `first`. None for a record that is no new row, and for a header of any other shape.
+    """
+    first, _, runs = rows.partition(":")
+    if not first.isascii() or not first.isdigit():
+        return None
+    index = int(first)
+    for run in runs.split(","):
+        letter, count = run[:1], run[1:]
+        if not count.isascii() or not count.isdigit():
+            return None
+        if at < int(count):
+            return index + at if letter == "n" else None
+        at -= int(count)
+        index += int(count) if letter == "n" else 0
+    return None
+
+
+def undelivered(
+    waiting: int, trouble: str, refused: Sequence[tuple[str, int]], kept: str = ""
+) -> UndeliveredError | None:
+    """The error of a flush after which records still wait or are refused; None when all is well.
+
+    Args:
+        refused: (why, mostly the peer's answer, and how many records) each.
+        kept: where what waits survives this process, or "".
+    """
+    rejected = sum(count for _, count in refused)
     reasons = []
     if waiting:
-        reasons.append(f"{waiting} still queued ({trouble or 'no answer yet'})")
+        where = f"in the spool {kept}, to be sent from there" if kept else "queued"
+        reasons.append(f"{waiting} still {where} ({trouble or 'no answer yet'})")
     if rejected:
-        answers = dict.fromkeys(refusal.reason for refusal in refusals[-_ANSWERS_NAMED:])
-        reasons.append(f"{rejected} refused by the peer ({'; '.join(answers)})")
-    return UndeliveredError(waiting + rejected, ", ".join(reasons)) if reasons else None
+        answers = dict.fromkeys(answer for answer, _ in refused[-_ANSWERS_NAMED:])
+        reasons.append(f"{rejected} refused ({'; '.join(answers)})")
+    return UndeliveredError(waiting + rejected, ", ".join(reasons), kept=bool(kept)) if reasons else None
 
 
-def backlog_full(records: int, size: int, trouble: str, refusals: Sequence[Refusal]) -> BacklogFullError:
+def backlog_full(what: str, trouble: str, refused: Sequence[tuple[str, int]]) -> BacklogFullError:
     """The error of an append that found no room, with what takes the room."""
-    refused = sum(len(refusal.records) for refusal in refusals)
-    held = f", {refused} of them refused by the peer ({refusals[-1].reason})" if refused else ""
+    count = sum(count for _, count in refused)
+    held = f", {count} of them refused ({refused[-1][0]})" if refused else ""
     last = f"; last trouble: {trouble}" if trouble else ""
-    return BacklogFullError(f"no room: {records} records, {size} bytes wait{held}{last}")
+    return BacklogFullError(f"no room: {what}{held}{last}")

@@ -1,4 +1,4 @@
-"""The sender: takes batches from the queue and brings each to the peer, however long that takes.
+"""The sender: takes parcels from the outbox and brings each to the peer, however long that takes.
 
 One request is under way at a time, so records arrive in order and a flush is simple to answer. Every answer becomes a
 verdict (`verdict.py`); here is only what follows from it: go on, wait and send again, halve, or hold as refused.
@@ -13,7 +13,8 @@ import os
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from typing import Protocol
 
 import requests
 from opentelemetry.context import (
@@ -26,26 +27,40 @@ from opentelemetry.context import (
 
 from otel_audit.delivery.cause import cause
 from otel_audit.delivery.notices import report
-from otel_audit.delivery.outcome import Refusal
-from otel_audit.delivery.queue import DeliveryQueue
+from otel_audit.delivery.outbox import Parcel
 from otel_audit.delivery.transport import Transport
 from otel_audit.delivery.verdict import Delivered, Refused, Retry, TooLarge, Verdict, judge
-from otel_audit.otlp.names import LOG_HEADER
+from otel_audit.otlp.encode import frame_request
+from otel_audit.otlp.names import LOG_HEADER, ROWS_HEADER
 
-__all__ = ["Sender", "unobserved"]
-
-"""Every answer of our collector carries it, with the name of its log; another OTLP peer's does not."""
+__all__ = ["Sender", "Source", "unobserved"]
 
 _HTTP_LOGGERS = ("urllib3.connectionpool", "urllib3.connection", "urllib3.util.retry", "urllib3.response")
 
 _SAY_AGAIN_S = 30.0
 
 
+class Source(Protocol):
+    """What a sender asks of an outbox; see `Outbox`."""
+
+    trouble: str
+    kept: str
+
+    def take(self) -> Parcel | None: ...
+
+    def settle(self, parcel: Parcel, start: int, stop: int, log: str | None, rows: str) -> None: ...
+
+    def refuse(self, parcel: Parcel, start: int, stop: int, reason: str, rejected: int) -> None: ...
+
+    def pause(self, until_s: float, *, cut_short: bool) -> bool: ...
+
+    def let_go(self) -> None: ...
+
+
 class Sender:
-    """Empties a queue through a transport until the queue says stop.
+    """Empties an outbox through a transport until the outbox says stop.
 
     Args:
-        frame: makes a request body of encoded records.
         retry_initial_s, retry_max_s: the exponential backoff's first and longest pause, before jitter.
         jitter: gives a number between its two arguments, all equally likely ("full jitter").
         wall_s: seconds since 1970.
@@ -54,75 +69,75 @@ class Sender:
         log: name of the collector's log, from its last success; None while the peer is not known to be ours.
         answered: whether any request succeeded yet.
         retries: requests that had to be sent again.
+        acknowledged, forwarded: records delivered to a collector of ours, and to another OTLP peer.
+        refused: records that a peer refused for good.
+        under_way: the parcel that nobody has answered for yet.
     """
 
     def __init__(
         self,
-        queue: DeliveryQueue,
+        outbox: Source,
         transport: Transport,
-        frame: Callable[[Sequence[bytes]], bytes],
         *,
         retry_initial_s: float,
         retry_max_s: float,
         jitter: Callable[[float, float], float] = random.uniform,
         wall_s: Callable[[], float] = time.time,
     ) -> None:
-        self._queue = queue
+        self._outbox = outbox
         self._transport = transport
-        self._frame = frame
         self._retry_initial_s, self._retry_max_s = retry_initial_s, retry_max_s
         self._jitter = jitter
         self._wall_s = wall_s
         self.log: str | None = None
         self.answered = False
-        self.retries = 0
+        self.retries = self.acknowledged = self.forwarded = self.refused = 0
+        self.under_way: Parcel | None = None
+        self._rows = ""
         self._said_s = 0.0
 
     def run(self) -> None:
-        """Send until the queue is closed and empty, or stopped."""
-        with unobserved():
-            while (batch := self._queue.take()) is not None:
-                if not self._deliver(batch):
-                    break
-        self._transport.close()
+        """Send until the outbox is closed and empty, or stopped."""
+        try:
+            with unobserved():
+                while (parcel := self._outbox.take()) is not None:
+                    self.under_way = parcel
+                    if not self._deliver(parcel):
+                        break
+                    self.under_way = None
+        finally:
+            self._transport.close()
+            self._outbox.let_go()
 
-    def _deliver(self, batch: Sequence[bytes]) -> bool:
-        """Bring a batch to its end; False if the queue said stop before."""
-        parts = [tuple(batch)]
+    def _deliver(self, parcel: Parcel) -> bool:
+        """Bring a parcel to its end; False if the outbox said stop before."""
+        parts = [(0, len(parcel.records))]
         while parts:
-            records = parts.pop()
-            verdict = self._send(records)
+            start, stop = parts.pop()
+            verdict = self._send(parcel, start, stop)
             match verdict:
                 case None:
                     return False
-                case Delivered(warning):
-                    if warning:
-                        report("warning", "the peer took the records with a remark", remark=warning)
-                    self._queue.settle(records)
-                case TooLarge() if len(records) > 1:
-                    half = len(records) // 2
-                    parts += [records[half:], records[:half]]
-                case TooLarge(reason):
-                    self._hold(records, reason, None)
-                case Refused(reason, rejected):
-                    self._hold(records, reason, rejected)
+                case Delivered():
+                    pass
+                case TooLarge() if stop - start > 1:
+                    middle = (start + stop) // 2
+                    parts += [(middle, stop), (start, middle)]
         return True
 
-    def _hold(self, records: tuple[bytes, ...], reason: str, rejected: int | None) -> None:
-        count = len(records) if rejected is None else min(rejected, len(records))
-        self._queue.refuse(Refusal(reason, records, count))
-        report("error", "the peer refused activity records; they are held in memory", count=count, answer=reason)
-
-    def _send(self, records: Sequence[bytes]) -> Delivered | TooLarge | Refused | None:
-        """Send until there is a final verdict; None if the queue said stop before."""
+    def _send(self, parcel: Parcel, start: int, stop: int) -> Delivered | TooLarge | Refused | None:
+        """Send until there is a final verdict, and let the outbox know it; None if the outbox said stop before."""
         body: bytes | None = None
         failures = 0
         while True:
             verdict: Verdict
             try:
                 if body is None:
-                    body = self._frame(records)
+                    body = frame_request(parcel.resource, parcel.records[start:stop], parcel.schema_url)
                 verdict = self._exchange(body)
+                if not isinstance(verdict, Retry):
+                    self._outbox.trouble = ""  # before anybody who waits hears of the success
+                self._note(parcel, start, stop, verdict)
             except Exception as error:  # noqa: BLE001 - whatever it is, it is no proof of delivery, and the thread must live
                 verdict = Retry(cause(error))
                 # A server may close an idle connection just as a request goes out on it: the next try opens a new one.
@@ -131,13 +146,38 @@ class Sender:
             if not isinstance(verdict, Retry):
                 if failures:
                     report("info", "delivery goes on", after_failures=failures)
-                self._queue.trouble = ""
                 return verdict
-            self._queue.trouble = verdict.reason
-            if not self._wait(verdict, failures, len(records)):
+            self._outbox.trouble = verdict.reason
+            if not self._wait(verdict, failures, 0 if parcel.is_marker else stop - start):
                 return None
             failures += 1
             self.retries += 1
+
+    def _note(self, parcel: Parcel, start: int, stop: int, verdict: Verdict) -> None:
+        """Tell the outbox. Where its disk refuses that, it counts as no answer: sent again, the peer drops repeats."""
+        match verdict:
+            case Delivered(warning):
+                if warning:
+                    report("warning", "the peer took the records with a remark", remark=warning)
+                self._outbox.settle(parcel, start, stop, self.log, self._rows)
+                if not parcel.is_marker:
+                    self.acknowledged += stop - start if self.log else 0
+                    self.forwarded += 0 if self.log else stop - start
+            case TooLarge(reason) if stop - start == 1:
+                self._hold(parcel, start, stop, reason, None)
+            case Refused(reason, rejected):
+                self._hold(parcel, start, stop, reason, rejected)
+
+    def _hold(self, parcel: Parcel, start: int, stop: int, reason: str, rejected: int | None) -> None:
+        count = stop - start if rejected is None else min(rejected, stop - start)
+        self._outbox.refuse(parcel, start, stop, reason, count)
+        if parcel.is_marker:  # nothing of the application's, so nothing is held
+            report("warning", "the peer refused what is told about a stream", answer=reason)
+            return
+        self.refused += count
+        self.forwarded += stop - start - count
+        held = f"; they are held in {self._outbox.kept or 'memory'}"
+        report("error", f"the peer refused activity records{held}", count=count, answer=reason)
 
     def _exchange(self, body: bytes) -> Verdict:
         answer = self._transport.post(body)
@@ -145,12 +185,13 @@ class Sender:
         if isinstance(verdict, Delivered):
             self.answered = True
             self.log = answer.headers.get(LOG_HEADER)
+            self._rows = answer.headers.get(ROWS_HEADER, "")
         return verdict
 
     def _wait(self, verdict: Retry, failures: int, count: int) -> bool:
         now_s = time.monotonic()
         if verdict.after_s == 0.0 and failures == 0:
-            return self._queue.pause(now_s, cut_short=True)
+            return self._outbox.pause(now_s, cut_short=True)
         # 2**64 times anything is past every limit; larger exponents would overflow a float.
         longest_s = min(self._retry_initial_s * 2.0 ** min(failures, 64), self._retry_max_s)
         own_s = self._jitter(0.0, longest_s)
@@ -166,7 +207,9 @@ class Sender:
                 pause_s=round(max(own_s, asked_s), 2),
             )
         # The peer's wish is kept even at the end; our own pause gives way to a last try.
-        return self._queue.pause(now_s + asked_s, cut_short=False) and self._queue.pause(now_s + own_s, cut_short=True)
+        return self._outbox.pause(now_s + asked_s, cut_short=False) and self._outbox.pause(
+            now_s + own_s, cut_short=True
+        )
 
 
 @contextlib.contextmanager

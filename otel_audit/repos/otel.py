@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from opentelemetry.sdk.resources import Resource
 
 from otel_audit.config import Settings, load_settings
+from otel_audit.delivery.change import on_event_loop
 from otel_audit.delivery.delivery import Delivery, DeliveryStats
 from otel_audit.delivery.endpoint import resolve_endpoint
 from otel_audit.delivery.outcome import Refusal
@@ -21,6 +23,8 @@ from otel_audit.model.ids import Id, IdLike
 from otel_audit.model.reading import RecordReads
 from otel_audit.model.receipts import Receipt
 from otel_audit.model.record import ActivityRecord
+from otel_audit.model.streams import StreamReport
+from otel_audit.ports import StreamReader
 from otel_audit.repos.closing import Closing
 from otel_audit.repos.open_reader import OpenedReader, ReaderSource, open_reader
 
@@ -30,7 +34,7 @@ __all__ = ["OTelActivityLogRepo"]
 class OTelActivityLogRepo(RecordReads, Closing):
     """An `ActivityLogRepo` over OpenTelemetry. A context manager, plain and async; share one in a process.
 
-    Durability: an accepted record is in this process's memory until the peer has answered; `flush()` waits for that.
+    Durability: `append` returning means what `durability` says; `flush()`, or a receipt's `wait()`, waits for the peer.
     A record is sent until it is answered for, with no limit of time. A record the peer refuses for good is held and
     reported by every `flush()` until `take_refused()` or `retry_refused()`. Forks and exits: see `Delivery`.
 
@@ -40,9 +44,10 @@ class OTelActivityLogRepo(RecordReads, Closing):
         reader: where to read: a collector's URL, a data folder, or any reader. Default: `OTEL_AUDIT_READER`, else the
             collector behind the endpoint, if it is ours.
         hooks: run on every append, in order.
-        durability: "memory", the only one there is.
-        spool_dir: belongs to other durabilities; refused.
-        timeout_s: how long an append waits for room in the queue, in seconds.
+        durability: what an accepted record survives until a peer has it: "disk" (power loss; fsynced in the spool),
+            "process" (kill -9), "memory" (nothing), or "collector": `append` itself waits for the answer.
+        spool_dir: the spool's folder, with "disk" and "process"; processes may share it.
+        timeout_s: how long an append waits for room (and for the answer, with "collector"), in seconds.
         resource: the service the records come from. Default: the global TracerProvider's, else the OTEL_* variables'.
         headers: sent to the endpoint, besides those of the variables.
         settings: default: from the environment.
@@ -65,15 +70,15 @@ class OTelActivityLogRepo(RecordReads, Closing):
         settings: Settings | None = None,
     ) -> None:
         settings = load_settings() if settings is None else settings
-        durability = settings.durability if durability is None else durability
-        if durability != "memory":
-            raise ConfigError(f"durability: {durability!r} is not available; available: memory")
-        if spool_dir is not None:
-            raise ConfigError('spool_dir: durability "memory" keeps nothing on disk; leave spool_dir out')
+        given = {"durability": durability, "timeout_s": timeout_s, "spool_dir": spool_dir and os.fspath(spool_dir)}
+        settings = settings.with_arguments(**given)
+        if spool_dir is not None and settings.durability not in {"disk", "process"}:
+            raise ConfigError(
+                f'spool_dir: durability "{settings.durability}" keeps nothing on disk; leave spool_dir out'
+            )
         self._hooks = HookChain(hooks)
-        self._timeout_s: float = (
-            settings.timeout_s if timeout_s is None else load_settings({}, timeout_s=timeout_s).timeout_s
-        )
+        self._timeout_s: float = settings.timeout_s
+        self._waits = settings.durability == "collector"
         self._reader_source = settings.reader or None if reader is None else reader
         self._settings = settings
         self._reader: OpenedReader | None = None
@@ -93,33 +98,53 @@ class OTelActivityLogRepo(RecordReads, Closing):
     # --- writing ---
 
     def append(self, record: ActivityRecord, *, timeout_s: float | None = None) -> Receipt:
-        """Queue one record for delivery; the receipt's state is "accepted".
+        """Take one record; the receipt's state is "accepted" (with durability "collector" what the peer made of it).
 
         Raises:
             HookError, InvalidRecordError: nothing was taken, and never will be as it is.
             BacklogFullError: no room in time (at once, on a running event loop); retryable.
+            SpoolUnwritableError: the spool's disk refused it; nothing was taken; retryable.
+            UndeliveredError, PeerRefusedError: with durability "collector": no answer in time, the record may still
+                arrive (append the same record again: it is stored once); or a final refusal.
+            ConfigError: with durability "collector" on a running event loop, which must not be held up.
             ClosedError: after `close()`.
         """
-        record = self._hooks.before(_checked(record))
-        self._delivery.offer((record,), self._timeout_s if timeout_s is None else timeout_s)
-        return self._accepted(record)
+        return self._append((record,), timeout_s)[0]
 
     def append_many(self, records: Iterable[ActivityRecord], *, timeout_s: float | None = None) -> list[Receipt]:
-        """Queue all of them or none; errors as for `append`."""
-        ready = [self._hooks.before(_checked(record)) for record in records]
-        self._delivery.offer(ready, self._timeout_s if timeout_s is None else timeout_s)
-        return [self._accepted(record) for record in ready]
+        """Take all of them or none; errors as for `append`."""
+        return self._append(records, timeout_s)
 
     async def aappend(self, record: ActivityRecord, *, timeout_s: float | None = None) -> Receipt:
-        """`append`, waiting for room without holding up the event loop. Hooks run in the calling task."""
-        record = self._hooks.before(_checked(record))
-        await self._delivery.aoffer((record,), self._timeout_s if timeout_s is None else timeout_s)
-        return self._accepted(record)
-
-    def _accepted(self, record: ActivityRecord) -> Receipt:
-        receipt = Receipt(record.record_id, "accepted")
-        self._hooks.after(record, receipt)
+        """`append`, waiting without holding up the event loop. Hooks run in the calling task."""
+        timeout_s = self._timeout_s if timeout_s is None else timeout_s
+        end_s = time.monotonic() + timeout_s
+        ready = self._hooks.before(_checked(record))
+        (receipt,) = self._receipts((ready,), await self._delivery.aoffer((ready,), timeout_s))
+        if self._waits:
+            receipt = await receipt.await_(_left_s(end_s))
+        self._hooks.after(ready, receipt)
         return receipt
+
+    def _append(self, records: Iterable[ActivityRecord], timeout_s: float | None) -> list[Receipt]:
+        timeout_s = self._timeout_s if timeout_s is None else timeout_s
+        end_s = time.monotonic() + timeout_s
+        if self._waits and on_event_loop():
+            raise ConfigError('durability "collector" waits for the answer; on an event loop, await aappend()')
+        ready = [self._hooks.before(_checked(record)) for record in records]
+        receipts = self._receipts(ready, self._delivery.offer(ready, timeout_s))
+        if self._waits:
+            receipts = [receipt.wait(_left_s(end_s)) for receipt in receipts]
+        for record, receipt in zip(ready, receipts, strict=True):
+            self._hooks.after(record, receipt)
+        return receipts
+
+    def _receipts(self, records: Sequence[ActivityRecord], first: int) -> list[Receipt]:
+        fates = self._delivery.fates
+        return [
+            Receipt(record.record_id, "accepted", None, None, first + at if first else None, fates)
+            for at, record in enumerate(records)
+        ]
 
     def flush(self, timeout_s: float | None = None) -> None:
         """Wait until the peer answered for everything appended before; None waits as long as it takes.
@@ -128,7 +153,7 @@ class OTelActivityLogRepo(RecordReads, Closing):
         sees all of that.
 
         Raises:
-            UndeliveredError: time ran out (the records are still queued), or refused records are held.
+            UndeliveredError: time ran out (the records are still held), or refused records are.
         """
         self._delivery.flush(timeout_s)
 
@@ -140,7 +165,8 @@ class OTelActivityLogRepo(RecordReads, Closing):
         """Flush within the setting `exit_flush_s` and let go of everything; a second call does nothing.
 
         Raises:
-            UndeliveredError: as `flush` does; what is still queued then is given up.
+            UndeliveredError: as `flush` does. What is still held then is given up with durability "memory", and
+                delivered by the next process that uses the spool with "disk" and "process" (`error.kept`).
         """
         try:
             self._delivery.close()
@@ -202,6 +228,15 @@ class OTelActivityLogRepo(RecordReads, Closing):
     def _count_by(self, field: str, where: Filter) -> dict[Id | None, int]:
         return self._opened()._count_by(field, where)
 
+    def stream_reports(
+        self, stream_ids: Sequence[str] | None = None, *, incomplete: bool = False
+    ) -> list[StreamReport]:
+        """What became of the numbers of each producer's stream; see `StreamReader`."""
+        reader = self._opened()
+        if not isinstance(reader, StreamReader):
+            raise ConfigError("reader: knows nothing of streams; give a data folder or a collector's URL")
+        return reader.stream_reports(stream_ids, incomplete=incomplete)
+
     def _opened(self) -> RecordReads:
         with self._reader_lock:
             if self._closed:
@@ -222,3 +257,7 @@ def _checked(record: object) -> ActivityRecord:
     if not isinstance(record, ActivityRecord):
         raise InvalidRecordError("record", f"must be an ActivityRecord, not {type(record).__name__}")
     return record
+
+
+def _left_s(end_s: float) -> float:
+    return max(end_s - time.monotonic(), 0.0)

@@ -1,4 +1,7 @@
-"""A real HTTP peer on loopback whose answers are scripted."""
+"""A real HTTP peer on loopback whose answers are scripted.
+
+Requests of markers, which tell about a stream, are kept apart from requests of records: they use up no scripted answer.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,13 @@ import gzip
 import socket
 import struct
 import threading
+import time
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest, ExportLogsServiceResponse
 
@@ -47,20 +53,36 @@ class Seen:
     def request(self) -> ExportLogsServiceRequest:
         return ExportLogsServiceRequest.FromString(self.body)
 
-    @property
-    def ids(self) -> list[str]:
+    @cached_property
+    def records(self) -> list[dict[str, Any]]:
+        """The attributes of each LogRecord, plain values."""
         return [
-            attribute.value.string_value
+            {
+                attribute.key: getattr(attribute.value, attribute.value.WhichOneof("value") or "string_value")
+                for attribute in of
+            }
             for resource_logs in self.request.resource_logs
             for scope_logs in resource_logs.scope_logs
-            for record in scope_logs.log_records
-            for attribute in record.attributes
-            if attribute.key == "audit.record.id"
+            for of in (record.attributes for record in scope_logs.log_records)
         ]
+
+    @property
+    def ids(self) -> list[str]:
+        return [record["audit.record.id"] for record in self.records if "audit.record.id" in record]
+
+    @property
+    def service(self) -> str:
+        """The name of the service in its Resource."""
+        (resource_logs,) = self.request.resource_logs
+        return next(a.value.string_value for a in resource_logs.resource.attributes if a.key == "service.name")
+
+    @property
+    def is_marker(self) -> bool:
+        return bool(self.body) and all("otel_audit.stream.state" in record for record in self.records)
 
 
 class Peer:
-    """Answers with what `script` holds, in order, then with `otherwise`."""
+    """Answers with what `script` holds, in order, then with `otherwise`; a marker always with `otherwise`."""
 
     def __init__(self, port: int = 0) -> None:
         self.script: list[Reply] = []
@@ -76,11 +98,12 @@ class Peer:
     def reply(self, seen: Seen) -> Reply:
         with self._lock:
             self.seen.append(seen)
-            return self.script.pop(0) if self.script else self.otherwise(seen)
+            return self.script.pop(0) if self.script and not seen.is_marker else self.otherwise(seen)
 
     @property
     def posts(self) -> list[Seen]:
-        return [seen for seen in self.seen if seen.body]
+        """Requests of records."""
+        return [seen for seen in self.seen if seen.body and not seen.is_marker]
 
     @property
     def delivered(self) -> list[str]:
@@ -90,6 +113,34 @@ class Peer:
     @property
     def accepted(self) -> list[Seen]:
         return [seen for seen in self.posts if seen.status == 200]
+
+    @property
+    def told(self) -> list[tuple[str, str, int]]:
+        """Stream, state and highest number of every marker that was taken, in the order they came."""
+        return [
+            (told["audit.sequence.stream_id"], told["otel_audit.stream.state"], told["otel_audit.stream.last_number"])
+            for seen in self.seen
+            if seen.status == 200 and seen.is_marker
+            for told in seen.records
+        ]
+
+    @property
+    def once_each(self) -> list[str]:
+        """Ids by stream and number, without what came a second time under the same stream and number."""
+        places = {
+            (record["audit.sequence.stream_id"], record["audit.sequence.number"], record["audit.record.id"])
+            for seen in self.accepted
+            for record in seen.records
+        }
+        return [identity for _, _, identity in sorted(places)]
+
+    @property
+    def streams(self) -> dict[str, list[int]]:
+        """The numbers of each stream's records, in the order they came."""
+        found: dict[str, list[int]] = {}
+        for record in (record for seen in self.accepted for record in seen.records):
+            found.setdefault(record["audit.sequence.stream_id"], []).append(record["audit.sequence.number"])
+        return found
 
     def stop(self) -> None:
         self._server.shutdown()
@@ -152,6 +203,14 @@ def partial(rejected: int, message: str = "") -> bytes:
     response.partial_success.rejected_log_records = rejected
     response.partial_success.error_message = message
     return response.SerializeToString()
+
+
+def until(holds: Callable[[], object], within_s: float = 20.0) -> None:
+    """Wait for something that announces itself to nobody here."""
+    end_s = time.monotonic() + within_s
+    while not holds():
+        assert time.monotonic() < end_s, "it did not come to that"
+        time.sleep(0.002)
 
 
 def quick(**changes: object) -> Settings:

@@ -1,4 +1,7 @@
-"""Queue and sender against a real HTTP peer: what is sent, what is sent again, and what is reported."""
+"""Outbox and sender against a real HTTP peer: what is sent, what is sent again, and what is reported.
+
+The same for records in memory and in the spool.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -22,7 +25,8 @@ from otel_audit.delivery.delivery import Delivery
 from otel_audit.delivery.endpoint import resolve_endpoint
 from otel_audit.errors import BacklogFullError, ClosedError, ConfigError, UndeliveredError
 from otel_audit.model.record import ActivityRecord, EntityRef
-from tests.delivery.scripted_peer import Peer, Reply, partial, quick
+from otel_audit.otlp.encode import encode_record
+from tests.delivery.scripted_peer import Peer, Reply, partial, quick, until
 
 WAIT_S = 20.0
 
@@ -38,16 +42,35 @@ def ids(of: list[ActivityRecord]) -> list[str]:
     return [str(record.record_id) for record in of]
 
 
-def deliver_to(url: str, *, env: dict[str, str] | None = None, resource: Any = None, **settings: object) -> Delivery:
-    return Delivery(resolve_endpoint(env or {}, argument=url), quick(**settings), resource=resource)
+Deliver = Callable[..., Delivery]
+
+
+@pytest.fixture(params=["memory", "process", "disk"])
+def durability(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 @pytest.fixture
-def delivery(peer: Peer) -> Iterator[Delivery]:
+def deliver_to(durability: str) -> Deliver:
+    def deliver(url: str, *, env: dict[str, str] | None = None, resource: Any = None, **settings: object) -> Delivery:
+        options = quick(durability=durability, **settings)
+        return Delivery(resolve_endpoint(env or {}, argument=url), options, resource=resource)
+
+    return deliver
+
+
+@pytest.fixture
+def delivery(peer: Peer, deliver_to: Deliver) -> Iterator[Delivery]:
     opened = deliver_to(peer.url)
     yield opened
     opened.take_refused()
     opened.close()
+
+
+def room_for(count: int, durability: str) -> dict[str, int]:
+    """Settings with room for so many records of `records` and no more."""
+    size = len(encode_record(records(1)[0], time.time_ns())) + 120
+    return {"queue_max_records": count} if durability == "memory" else {"spool_max_bytes": count * size + size // 2}
 
 
 def test_records_arrive_in_order_with_their_stream_numbers(peer: Peer, delivery: Delivery) -> None:
@@ -57,16 +80,10 @@ def test_records_arrive_in_order_with_their_stream_numbers(peer: Peer, delivery:
         delivery.offer((record,), 0)
     delivery.flush(WAIT_S)
     assert peer.delivered == ids(sent)
-    attributes = [
-        {a.key: a.value for a in record.attributes}
-        for seen in peer.posts
-        for record in seen.request.resource_logs[0].scope_logs[0].log_records
-    ]
-    assert [a["audit.sequence.number"].int_value for a in attributes] == [1, 2, 3, 4, 5]
-    assert len({a["audit.sequence.stream_id"].string_value for a in attributes}) == 1
+    assert list(peer.streams.values()) == [[1, 2, 3, 4, 5]]
 
 
-def test_batches_have_at_most_the_records_set(peer: Peer) -> None:
+def test_batches_have_at_most_the_records_set(peer: Peer, deliver_to: Deliver) -> None:
     sent = records(25)
     delivery = deliver_to(peer.url, batch_max_records=10)
     delivery.offer(sent, 0)
@@ -75,12 +92,51 @@ def test_batches_have_at_most_the_records_set(peer: Peer) -> None:
     assert peer.delivered == ids(sent)
 
 
-def test_one_connection_serves_many_requests(peer: Peer) -> None:
+def test_one_connection_serves_many_requests(peer: Peer, deliver_to: Deliver) -> None:
     delivery = deliver_to(peer.url, batch_max_records=1)
     delivery.offer(records(10), 0)
     delivery.close()
     assert len(peer.posts) == 10
-    assert len({seen.connection for seen in peer.posts}) == 1
+    assert len({seen.connection for seen in peer.seen}) == 1
+
+
+def test_a_stream_ends_with_a_marker_of_its_highest_number(peer: Peer, deliver_to: Deliver) -> None:
+    """In a request of its own, after all records."""
+    delivery = deliver_to(peer.url, batch_max_records=2)
+    delivery.offer(records(3), 0)
+    delivery.close()
+    (stream,) = peer.streams
+    assert peer.told == [(stream, "closed", 3)]
+    assert [seen.is_marker for seen in peer.seen] == [False, False, True]
+
+
+def test_a_log_that_took_nothing_says_nothing_and_leaves_nothing(peer: Peer, deliver_to: Deliver) -> None:
+    delivery = deliver_to(peer.url)
+    delivery.flush(WAIT_S)
+    delivery.offer([], 0)
+    delivery.close()
+    assert peer.seen == []
+
+
+def test_now_and_then_a_stream_tells_how_many_it_has(peer: Peer, deliver_to: Deliver) -> None:
+    delivery = deliver_to(peer.url, heartbeat_s=0.01)
+    delivery.offer(records(3), 0)
+    delivery.flush(WAIT_S)
+    until(lambda: len(peer.told) > 1)
+    delivery.close()
+    (stream,) = peer.streams
+    assert set(peer.told[:-1]) == {(stream, "open", 3)}
+    assert peer.told[-1] == (stream, "closed", 3)
+
+
+def test_a_marker_that_is_refused_is_said_and_holds_nothing_up(peer: Peer, deliver_to: Deliver) -> None:
+    delivery = deliver_to(peer.url)
+    peer.otherwise = lambda seen: Reply(400, b"what is that?") if seen.is_marker else Reply()
+    with capture_logs() as logs:
+        delivery.offer(records(2), 0)
+        delivery.close()
+    assert [(entry["log_level"], entry["answer"]) for entry in logs] == [("warning", "HTTP 400 (what is that?)")]
+    assert delivery.stats().refused == 0
 
 
 TRANSIENT = [
@@ -108,7 +164,7 @@ def test_what_proves_nothing_is_sent_again_until_it_is_answered(peer: Peer, deli
     assert delivery.stats().trouble == ""
 
 
-def test_a_peer_that_is_not_there_yet_gets_everything_later(peer: Peer) -> None:
+def test_a_peer_that_is_not_there_yet_gets_everything_later(peer: Peer, deliver_to: Deliver) -> None:
     peer.stop()
     delivery = deliver_to(peer.url)
     sent = records(4)
@@ -125,7 +181,8 @@ def test_a_peer_that_is_not_there_yet_gets_everything_later(peer: Peer) -> None:
         late.stop()
 
 
-def test_retry_after_is_kept_above_our_own_longest_pause(peer: Peer) -> None:
+@pytest.mark.parametrize("durability", ["disk"], indirect=True)
+def test_retry_after_is_kept_above_our_own_longest_pause(peer: Peer, deliver_to: Deliver) -> None:
     delivery = deliver_to(peer.url, retry_initial_s=0, retry_max_s=0)
     peer.script = [Reply(503, headers={"retry-after": "1"})]
     began = time.monotonic()
@@ -158,7 +215,7 @@ def test_rejected_records_are_reported_held_and_not_sent_again(peer: Peer, deliv
 
 
 @pytest.mark.parametrize("status", [302, 400, 401, 403, 404, 500])
-def test_a_final_answer_holds_back_its_batch_and_nothing_else(peer: Peer, status: int) -> None:
+def test_a_final_answer_holds_back_its_batch_and_nothing_else(peer: Peer, status: int, deliver_to: Deliver) -> None:
     delivery = deliver_to(peer.url, batch_max_records=2)
     peer.script = [Reply(status, b"because", {"location": "/elsewhere"})]
     sent = records(4)
@@ -183,7 +240,7 @@ def test_too_large_a_batch_is_halved_and_only_a_giant_is_refused(peer: Peer, del
     assert peer.delivered == [identity for identity in ids(sent) if identity != giant]
 
 
-def test_compressed_requests_hold_the_same_records(peer: Peer) -> None:
+def test_compressed_requests_hold_the_same_records(peer: Peer, deliver_to: Deliver) -> None:
     for compression in ("gzip", "deflate"):
         peer.seen.clear()
         delivery = deliver_to(peer.url, env={"OTEL_EXPORTER_OTLP_COMPRESSION": compression})
@@ -205,7 +262,7 @@ def test_our_collector_acknowledges_and_another_peer_forwards(peer: Peer, delive
     assert (delivery.stats().state, delivery.stats().log) == ("acknowledged", "abcdefghijklmnop")
 
 
-def test_flush_does_not_wait_for_the_batch_delay(peer: Peer) -> None:
+def test_flush_does_not_wait_for_the_batch_delay(peer: Peer, deliver_to: Deliver) -> None:
     delivery = deliver_to(peer.url, batch_delay_s=3600)
     delivery.offer(records(1), 0)
     delivery.flush(WAIT_S)
@@ -224,12 +281,13 @@ def test_flush_returns_only_after_the_answer(peer: Peer, delivery: Delivery) -> 
     assert delivery.stats().waiting == 0
 
 
-def test_a_peer_that_is_away_fills_the_queue_and_append_says_why(peer: Peer) -> None:
+def test_a_peer_that_is_away_fills_the_room_and_append_says_why(
+    peer: Peer, deliver_to: Deliver, durability: str
+) -> None:
     peer.otherwise = lambda seen: Reply(503, b"disk full")
-    delivery = deliver_to(peer.url, queue_max_records=3)
+    delivery = deliver_to(peer.url, **room_for(3, durability))
     delivery.offer(records(3), 0)
-    while not delivery.stats().trouble:
-        time.sleep(0.001)
+    until(lambda: delivery.stats().trouble)
     with pytest.raises(BacklogFullError, match=r"503.*disk full"):
         delivery.offer(records(1), 0.01)
     peer.otherwise = lambda seen: Reply()
@@ -238,26 +296,26 @@ def test_a_peer_that_is_away_fills_the_queue_and_append_says_why(peer: Peer) -> 
     assert len(peer.delivered) == 4
 
 
-def test_tasks_append_and_flush_without_holding_up_the_loop(peer: Peer) -> None:
+def test_tasks_append_and_flush_without_holding_up_the_loop(peer: Peer, deliver_to: Deliver, durability: str) -> None:
     answer = threading.Event()
     peer.script = [Reply(after=answer)]
     sent = records(6)
 
     async def scenario() -> None:
-        delivery = deliver_to(peer.url, queue_max_records=2, batch_max_records=2)
+        delivery = deliver_to(peer.url, **room_for(2, durability), batch_max_records=2)
         appends = [asyncio.create_task(delivery.aoffer((record,), WAIT_S)) for record in sent]
-        await asyncio.sleep(0.05)  # the loop runs while four of them wait
-        assert sum(task.done() for task in appends) == 2
+        done, waiting = await asyncio.wait(appends, timeout=0.05)  # the loop runs while four of them wait
+        assert (len(done), len(waiting)) == (2, 4)
         answer.set()
         await asyncio.gather(*appends)
         await delivery.aflush(WAIT_S)
         await delivery.aclose()
 
     asyncio.run(scenario())
-    assert peer.delivered == ids(sent)
+    assert sorted(peer.delivered) == sorted(ids(sent))
 
 
-def test_close_delivers_what_is_queued_and_ends_the_thread(peer: Peer) -> None:
+def test_close_delivers_what_is_queued_and_ends_the_thread(peer: Peer, deliver_to: Deliver) -> None:
     delivery = deliver_to(peer.url, batch_delay_s=3600)
     sent = records(3)
     delivery.offer(sent, 0)
@@ -273,7 +331,9 @@ def test_close_delivers_what_is_queued_and_ends_the_thread(peer: Peer) -> None:
 
 
 @pytest.mark.parametrize("how", ["close", "aclose"])
-def test_close_says_what_it_could_not_deliver(peer: Peer, how: str) -> None:
+def test_close_says_what_it_could_not_deliver_and_whether_it_is_kept(
+    peer: Peer, deliver_to: Deliver, durability: str, how: str
+) -> None:
     peer.otherwise = lambda seen: Reply(503)
     delivery = deliver_to(peer.url)
     delivery.offer(records(3), 0)
@@ -282,17 +342,16 @@ def test_close_says_what_it_could_not_deliver(peer: Peer, how: str) -> None:
             delivery.close(0.05)
         else:
             asyncio.run(delivery.aclose(0.05))
-    assert caught.value.count == 3
+    assert (caught.value.count, caught.value.kept) == (3, durability != "memory")
     with pytest.raises(UndeliveredError):
         delivery.flush()
 
 
-def test_closing_makes_a_last_try_in_the_middle_of_our_own_pause(peer: Peer) -> None:
+def test_closing_makes_a_last_try_in_the_middle_of_our_own_pause(peer: Peer, deliver_to: Deliver) -> None:
     peer.script = [Reply(503)]
     delivery = deliver_to(peer.url, retry_initial_s=3600, retry_max_s=3600)
     delivery.offer(records(1), 0)
-    while not delivery.stats().trouble:
-        time.sleep(0.001)
+    until(lambda: delivery.stats().trouble)
     delivery.close()
     assert len(peer.delivered) == 1
 
@@ -373,7 +432,7 @@ def send_one(delivery: Delivery) -> None:
     delivery.flush(WAIT_S)
 
 
-def test_the_resource_given_wins(peer: Peer, global_provider: None) -> None:
+def test_the_resource_given_wins(peer: Peer, global_provider: None, deliver_to: Deliver) -> None:
     for given in ({"service.name": "given"}, Resource({"service.name": "given"}, "https://schema.example/1")):
         delivery = deliver_to(peer.url, resource=given)
         trace.set_tracer_provider(TracerProvider(resource=Resource({"service.name": "traced"})))
@@ -394,7 +453,7 @@ def test_a_tracer_provider_set_later_gives_the_resource(
 
 
 def test_without_a_provider_the_variables_give_the_resource(
-    peer: Peer, global_provider: None, monkeypatch: pytest.MonkeyPatch
+    peer: Peer, global_provider: None, monkeypatch: pytest.MonkeyPatch, deliver_to: Deliver
 ) -> None:
     monkeypatch.setenv("OTEL_SERVICE_NAME", "shop")
     monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=prod")
@@ -405,12 +464,14 @@ def test_without_a_provider_the_variables_give_the_resource(
     assert resource_sent(peer)["deployment.environment.name"] == "prod"
 
 
-def test_a_resource_that_otlp_cannot_hold_is_refused(peer: Peer) -> None:
+def test_a_resource_that_otlp_cannot_hold_is_refused(peer: Peer, deliver_to: Deliver) -> None:
     with pytest.raises(ConfigError, match="resource"):
         deliver_to(peer.url, resource={"service.name": object()})
 
 
-def test_switches_of_other_telemetry_do_not_touch_auditing(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_switches_of_other_telemetry_do_not_touch_auditing(
+    peer: Peer, monkeypatch: pytest.MonkeyPatch, deliver_to: Deliver
+) -> None:
     for name, value in {
         "OTEL_SDK_DISABLED": "true",
         "OTEL_LOGS_EXPORTER": "none",

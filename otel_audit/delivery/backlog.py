@@ -1,0 +1,232 @@
+"""What others left in the spool, and what is to be sent again: delivered beside the own stream, by the same sender."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from otel_audit.delivery.notices import report
+from otel_audit.delivery.parcel import Parcel
+from otel_audit.disk import Disk
+from otel_audit.errors import SpoolFileError, UnwritableError
+from otel_audit.spool.adoption import AdoptedStream, adopt
+from otel_audit.spool.places import STREAMS
+from otel_audit.spool.pools import Pools, read_file
+from otel_audit.spool.reading import Batch
+
+__all__ = ["Backlog"]
+
+_TRY_AGAIN_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Adopted:
+    """A parcel of a stream that was taken over; without a batch it is the word that the stream ends."""
+
+    stream: AdoptedStream
+    batch: Batch | None
+
+
+@dataclass(slots=True)
+class _Parked:
+    """A file of refused records that is sent again."""
+
+    path: Path
+    count: int
+    refused: bool = False
+
+
+class Backlog:
+    """Used by the sender's thread, but for `retry`, `await_stream` and `awaited`.
+
+    Args:
+        endpoint: only streams whose records are to go there are taken over; None: all.
+        mark: makes a marker: stream, state, highest number given.
+        resource: for markers about streams, the serialized Resource and its schema URL.
+    """
+
+    def __init__(
+        self,
+        pools: Pools,
+        disk: Disk,
+        endpoint: str | None,
+        mark: Callable[[str, str, int], bytes],
+        resource: Callable[[], tuple[bytes, str]],
+    ) -> None:
+        self._pools, self._disk, self._endpoint = pools, disk, endpoint
+        self._mark, self.resource = mark, resource
+        self._adopted: deque[AdoptedStream] = deque()
+        self._parked: deque[_Parked] = deque()
+        self._awaited: dict[str, int] = {}
+        self._left_until_s: dict[str, float] = {}
+        self._told: set[tuple[Path, str]] = set()
+        self._turn = False
+
+    @property
+    def has_work(self) -> bool:
+        """Whether there is anything to send."""
+        return bool(self._adopted or self._parked)
+
+    @property
+    def awaited(self) -> int:
+        """Records that a flush of this process waits for."""
+        # Copied first: another thread may add to them.
+        return sum(parked.count for parked in tuple(self._parked)) + sum(tuple(self._awaited.values()))
+
+    def is_its_turn(self) -> bool:
+        """Every other time, if there is anything to send."""
+        self._turn = not self._turn and self.has_work
+        return self._turn
+
+    def await_stream(self, stream_id: str, count: int) -> None:
+        """A stream of this process's own, with so many records, that waits to be taken over."""
+        self._awaited[stream_id] = count
+
+    def look_round(self, own: frozenset[str]) -> None:
+        """Take over what has been left since. Raises OSError."""
+        now_s = time.monotonic()
+        self._left_until_s = {name: until_s for name, until_s in self._left_until_s.items() if until_s > now_s}
+        known = own | {stream.stream_id for stream in self._adopted} | self._left_until_s.keys()
+        for stream in adopt(self._pools.root, self._endpoint, self._pools, self._disk, self.damaged, known=known):
+            if stream.has_begun and stream.stream_id not in self._awaited:
+                report("info", "delivering what a dead process left in the spool", stream=stream.stream_id)
+            self._adopted.append(stream)
+        for stream_id in tuple(self._awaited):
+            if not (self._pools.root / STREAMS / stream_id).exists():  # another process was faster
+                self._awaited.pop(stream_id, None)
+
+    def damaged(self, path: Path, what: str) -> None:
+        """Say, once, that a file of the spool is damaged."""
+        if (path, what) not in self._told:
+            self._told.add((path, what))
+            error = SpoolFileError(f"{path.name}: {what}")
+            report("error", "a spool file is damaged", file=str(path), error=str(error), advice=error.advice)
+
+    # --- out ---
+
+    def next_parcel(self, max_records: int, max_bytes: int) -> Parcel | None:
+        """The next parcel; None when there is nothing."""
+        while self._parked:
+            parcel = self._parked_parcel(self._parked[0])
+            if parcel is not None:
+                return parcel
+            self._parked.popleft()
+        while self._adopted:
+            stream = self._adopted[0]
+            try:
+                parcel = self._parcel_of(stream, max_records, max_bytes)
+            except (OSError, UnwritableError) as error:
+                self._leave(stream, error)
+                continue
+            if parcel is not None:
+                return parcel
+            self._done(stream)
+        return None
+
+    def _parked_parcel(self, parked: _Parked) -> Parcel | None:
+        """None, and it stays parked, where nothing can be read."""
+        try:
+            header, entries = read_file(parked.path)
+        except FileNotFoundError:
+            return None  # another process sends it, or somebody has taken it out
+        except (OSError, SpoolFileError) as error:
+            report("error", "refused records cannot be read, they stay parked", file=str(parked.path), error=str(error))
+            return None
+        records = tuple(entry.payload for entry in entries)
+        return Parcel(header.resource, header.schema_url, records, 0, False, parked) if records else None
+
+    def _parcel_of(self, stream: AdoptedStream, max_records: int, max_bytes: int) -> Parcel | None:
+        batch = stream.reader.next_batch(None, max_records, max_bytes)
+        if batch is not None:
+            source = _Adopted(stream, batch)
+            return Parcel(batch.header.resource, batch.header.schema_url, batch.records, 0, batch.is_marker, source)
+        if stream.has_begun and not stream.reader.closed:
+            # Told before the folder goes: if this process dies too, the next one tells it.
+            marker = self._mark(stream.stream_id, "recovered", stream.reader.last)
+            return Parcel(*self.resource(), (marker,), 0, True, _Adopted(stream, None))
+        return None
+
+    def end_part(self, parcel: Parcel, stop: int, *, is_refused: bool) -> None:
+        """A part of a parcel, up to `stop`, was delivered or parked. Raises SpoolUnreadableError, UnwritableError."""
+        source = parcel.source
+        if isinstance(source, _Parked):
+            source.refused = source.refused or is_refused
+            if stop == len(parcel.records):
+                if not source.refused:
+                    self._pools.unpark(source.path)
+                self._parked.popleft()
+        elif isinstance(source, _Adopted) and stop == len(parcel.records):
+            self._end_batch(source.stream, source.batch)
+
+    def _end_batch(self, stream: AdoptedStream, batch: Batch | None) -> None:
+        if batch is None:
+            self._done(stream)
+            return
+        note_delivered(stream.reader.delivered, batch)
+        try:
+            # Such a stream has nothing more to send; its folder goes at once, for the sender may be about to end.
+            if stream.reader.closed and stream.reader.next_batch(None, 1, 1) is None:
+                self._done(stream)
+        except (OSError, UnwritableError) as error:
+            self._leave(stream, error)
+
+    def _done(self, stream: AdoptedStream) -> None:
+        self._awaited.pop(stream.stream_id, None)
+        try:
+            stream.remove()
+        except (OSError, UnwritableError) as error:
+            self._leave(stream, error)
+        else:
+            self._adopted.popleft()
+
+    def _leave(self, stream: AdoptedStream, error: Exception) -> None:
+        """One stream that gives trouble must not hold up the others: for a while it is left to other processes."""
+        report("error", "a stream in the spool gives trouble, trying again", file=str(stream.folder), error=str(error))
+        stream.let_go()
+        self._adopted.popleft()
+        self._left_until_s[stream.stream_id] = time.monotonic() + _TRY_AGAIN_S
+
+    # --- what was refused ---
+
+    def park(self, parcel: Parcel, start: int, stop: int, reason: str, rejected: int) -> Path:
+        """Park records that a peer refused; those of a parked file stay where they are. Raises UnwritableError."""
+        source = parcel.source
+        if isinstance(source, _Parked):
+            return source.path
+        batch: Batch = source.batch
+        records = list(zip(batch.numbers, batch.records, strict=True))[start:stop]
+        return self._pools.park(batch.header, records, reason, rejected)
+
+    def retry(self, paths: Sequence[Path]) -> int:
+        """Send parked files again; returns how many records. Such as cannot be read stay parked."""
+        count = 0
+        for path in paths:
+            parked = _Parked(path, 0)
+            parcel = self._parked_parcel(parked)
+            if parcel is not None:
+                parked.count = len(parcel.records)
+                count += parked.count
+                self._parked.append(parked)
+        return count
+
+    def let_go(self) -> None:
+        """Leave all streams to the next process."""
+        for stream in self._adopted:
+            stream.let_go()
+        self._adopted.clear()
+
+    def abandon(self) -> None:
+        """In a child just forked: they are the parent's."""
+        for stream in self._adopted:
+            stream.abandon()
+
+
+def note_delivered(delivered: Callable[[Batch], None], batch: Batch) -> None:
+    """Note that a batch is delivered; where the disk does not take that, it goes on all the same."""
+    try:
+        delivered(batch)
+    except OSError as error:
+        report("warning", "how far a stream is delivered cannot be noted; a crash sends it again", error=str(error))

@@ -1,0 +1,27 @@
+"""What goes from an outbox to the sender."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["Parcel"]
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """Records for one request, all of one Resource; or markers alone, which tell about a stream.
+
+    Attributes:
+        records: encoded LogRecords.
+        first: the number of the first one, in the outbox's own stream; the others follow without a gap. 0 for those of
+            other streams and for markers.
+        source: the outbox's own business.
+    """
+
+    resource: bytes
+    schema_url: str
+    records: tuple[bytes, ...]
+    first: int = 0
+    is_marker: bool = False
+    source: Any = None

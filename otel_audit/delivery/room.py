@@ -1,0 +1,87 @@
+"""The bytes that undelivered records may take in the spool: a budget that all its processes share."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from otel_audit.errors import InvalidRecordError
+
+__all__ = ["FULL_LOOK_S", "Room", "size_of"]
+
+FULL_LOOK_S = 0.2
+"""How often to look whether others have made room, while there is none."""
+_OVERHEAD_BYTES = 110
+"""What an entry takes beside the record: its head and its number in the stream."""
+
+
+def size_of(records: Sequence[bytes]) -> int:
+    """What records take in the spool, nearly."""
+    return sum(map(len, records)) + _OVERHEAD_BYTES * len(records)
+
+
+class Room:
+    """Own bytes are known, those of others are counted now and then. All methods are called with the outbox's lock.
+
+    Each process looks for itself, so that together they may go over the budget by what each takes between two looks.
+
+    Args:
+        most_bytes: the budget.
+        count_others: the bytes of everybody else and of what is parked, counted now.
+    """
+
+    def __init__(self, most_bytes: int, count_others: Callable[[], int]) -> None:
+        self.most_bytes = most_bytes
+        self._count_others = count_others
+        self._waiting: deque[tuple[int, int]] = deque()
+        """(number, bytes) of what is to be given back when that number is settled."""
+        self._others_bytes = 0
+        self._counted_s: float | None = None
+        self.own_bytes = self.reserved_bytes = 0
+
+    @property
+    def used_bytes(self) -> int:
+        """What is taken, as far as known."""
+        return self.own_bytes + self.reserved_bytes + self._others_bytes
+
+    def reserve(self, count: int, size: int) -> bool:
+        """Set room aside for records, if there is. Raises InvalidRecordError when there never will be."""
+        if size > self.most_bytes:
+            raise InvalidRecordError(
+                "record" if count == 1 else "records",
+                f"{size} bytes are more than the spool ever holds ({self.most_bytes}; OTEL_AUDIT_SPOOL_MAX_BYTES)",
+            )
+        if self._counted_s is None:
+            self.look_round()
+        if self.used_bytes + size > self.most_bytes:
+            if time.monotonic() - (self._counted_s or 0.0) < FULL_LOOK_S:
+                return False
+            self.look_round()
+            if self.used_bytes + size > self.most_bytes:
+                return False
+        self.reserved_bytes += size
+        return True
+
+    def look_round(self) -> None:
+        """Count what others take."""
+        self._others_bytes = self._count_others()
+        self._counted_s = time.monotonic()
+
+    def cancel(self, size: int) -> None:
+        """Give back what was set aside."""
+        self.reserved_bytes -= size
+
+    def keep(self, number: int, size: int) -> None:
+        """Records up to a number take room until that number is settled."""
+        self._waiting.append((number, size))
+        self.own_bytes += size
+
+    def give_back(self, number: int) -> None:
+        """Everything up to a number is settled."""
+        while self._waiting and self._waiting[0][0] <= number:
+            self.own_bytes -= self._waiting.popleft()[1]
+
+    def parked(self, size: int) -> None:
+        """Records that were own are parked, and count with the others'."""
+        self._others_bytes += size

@@ -1,0 +1,189 @@
+"""Files that are no stream's business any more: delivered ones kept for a while, refused ones, damaged ones."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from otel_audit.disk import TMP_SUFFIX, Disk, is_full
+from otel_audit.errors import SpoolFileError, SpoolUnreadableError, UnwritableError
+from otel_audit.spool.format import Damage, Entry, Header, Kind, format_entry, format_header, parse_header, scan
+from otel_audit.spool.places import ASIDE, PARKED, SENT, STREAMS, PoolFile, SegmentName
+from otel_audit.spool.stream import MODE
+
+__all__ = ["Pools", "read_file"]
+
+_UNFINISHED_FOR_S = 3600.0
+
+
+class Pools:
+    """The pools of one spool; safe to use from several processes at once.
+
+    Args:
+        keep_s, keep_bytes: how long delivered files stay, and how much of them.
+        wall_s: seconds since 1970.
+    """
+
+    def __init__(
+        self, root: Path, disk: Disk, keep_s: float, keep_bytes: int, wall_s: Callable[[], float] = time.time
+    ) -> None:
+        self.root = root
+        self._disk = disk
+        self._keep_s, self._keep_bytes = keep_s, keep_bytes
+        self._wall_s = wall_s
+
+    def take_in(self, path: Path, stream_id: str, name: SegmentName, pool: str) -> None:
+        """Move a file that is done with to `sent` or `aside`. Raises UnwritableError; it is where it was then."""
+        final = self.root / pool / PoolFile(stream_id, name).format()
+        if not path.exists():
+            return  # somebody removed it by hand
+        if pool == ASIDE:
+            # Under both names until the new one is durable: nothing else has what this file holds. A crash between
+            # leaves both, and the stream is taken over and delivered once more.
+            if not final.exists():
+                self._disk.publish(path, final)
+            self._disk.fsync_folder(final.parent)
+            self._disk.unlink(path)
+            return
+        try:
+            # Not made durable: after a power loss the file may be back in its stream, where it is delivered again, or
+            # gone, which is only the copy that was kept.
+            self._disk.replace(path, final)
+        except UnwritableError:
+            # A full disk may have no room for another name. A copy less is better than a stream that does not go on.
+            self._disk.unlink(path)
+
+    def set_aside(self, path: Path, stream_id: str) -> None:
+        """Move what is no spool file out of a stream's folder. Raises UnwritableError."""
+        names = (f"{stream_id}.{path.name}{again}" for again in ("", *map(".{}".format, range(1, 1000))))
+        final = next((self.root / ASIDE / name for name in names if not (self.root / ASIDE / name).exists()), None)
+        if final is None:
+            raise UnwritableError(f"cannot move {path} to {self.root / ASIDE}: there are too many of that name")
+        self._disk.replace(path, final)
+
+    def park(self, header: Header, records: Sequence[tuple[int, bytes]], reason: str, rejected: int) -> Path:
+        """Write refused records, with the peer's answer, to a file of their own, durably.
+
+        Args:
+            records: number in the stream, and LogRecord, of each.
+
+        Raises:
+            UnwritableError: nothing is parked; the records must not count as delivered.
+        """
+        first = records[0][0]
+        header = replace(header, first=first, reason=reason, rejected=rejected)
+        content = format_header(header) + b"".join(
+            format_entry(Kind.RECORD, number, record) for number, record in records
+        )
+        # Named by count and first number: the same records refused once more after a crash take the same name.
+        name = SegmentName(len(records), first, is_refused=True)
+        final = self.root / PARKED / PoolFile(header.stream_id, name).format()
+        tmp = final.with_name(f"{final.name}.{os.getpid()}{TMP_SUFFIX}")
+        self._disk.unlink(tmp)  # another one of our number crashed here: in a container all have the same
+        # A crash before the rename is durable leaves the records undelivered in their stream: they are sent, and
+        # refused, again.
+        try:
+            self._disk.write_new(tmp, content, MODE)
+        except UnwritableError as error:
+            if not is_full(error):
+                raise
+            self.expire(keep_bytes=0)
+            self._disk.write_new(tmp, content, MODE)
+        self._disk.replace(tmp, final)
+        self._disk.fsync_folder(final.parent)
+        return final
+
+    def unpark(self, path: Path) -> None:
+        """A parked file was delivered after all, as far as it can be read; one that is gone already is fine.
+
+        Raises:
+            SpoolUnreadableError, UnwritableError: it is where it was.
+        """
+        parsed = PoolFile.parse(path.name)
+        assert parsed is not None
+        try:
+            is_damaged = any(isinstance(found, Damage) for found in scan(path.read_bytes()))
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise SpoolUnreadableError(f"{path} cannot be read: {error}") from error
+        self.take_in(path, parsed.stream_id, parsed.name, ASIDE if is_damaged else SENT)
+
+    def files(self, pool: str) -> list[tuple[PoolFile, Path]]:
+        """What a pool holds, by stream and number."""
+        try:
+            paths = list((self.root / pool).iterdir())
+        except FileNotFoundError:
+            return []
+        named = ((PoolFile.parse(path.name), path) for path in paths)
+        return sorted((name, path) for name, path in named if name is not None)
+
+    def expire(self, keep_bytes: int | None = None) -> int:
+        """Remove delivered files that are too old or too many, and what a crash left unfinished; returns how many bytes
+        of delivered files.
+
+        Args:
+            keep_bytes: keep no more than this; default: the setting.
+        """
+        for path in (self.root / PARKED).glob(f"*{TMP_SUFFIX}"):
+            with suppress(FileNotFoundError, UnwritableError):
+                if path.stat().st_mtime < self._wall_s() - _UNFINISHED_FOR_S:
+                    self._disk.unlink(path)
+        most = self._keep_bytes if keep_bytes is None else keep_bytes
+        known = []
+        for _, path in self.files(SENT):
+            with suppress(FileNotFoundError):
+                stat = path.stat()
+                known.append((stat.st_ctime, stat.st_size, path))  # a rename is the last change of a file
+        known.sort(reverse=True)
+        kept = freed = 0
+        oldest = self._wall_s() - self._keep_s
+        for moved_s, size, path in known:
+            if moved_s >= oldest and kept + size <= most:
+                kept += size
+            else:
+                with suppress(UnwritableError):
+                    self._disk.unlink(path)
+                    freed += size
+        return freed
+
+    def undelivered_bytes(self, except_folder: Path | None = None) -> int:
+        """Bytes of all that waits or is parked, but for one stream's folder."""
+        total = 0
+        folders = [self.root / PARKED]
+        with suppress(FileNotFoundError):
+            folders += [folder for folder in (self.root / STREAMS).iterdir() if folder != except_folder]
+        for folder in folders:
+            with suppress(OSError), os.scandir(folder) as entries:
+                for entry in entries:
+                    with suppress(FileNotFoundError):
+                        total += entry.stat().st_size
+        return total
+
+
+def read_file(path: Path) -> tuple[Header, list[Entry]]:
+    """A whole spool file: its header, and every sound record in it.
+
+    Raises:
+        SpoolFileError: no header that can be read.
+        OSError.
+    """
+    content = path.read_bytes()
+    try:
+        header, begin = parse_header(content)
+    except SpoolFileError as error:
+        raise SpoolFileError(f"{path}: {error}") from None
+    found = scan(content, begin)
+    return header, [entry for entry in found if isinstance(entry, Entry) and entry.kind == Kind.RECORD]
+
+
+def set_aside_count(root: Path) -> int:
+    """How many files lie in `aside`."""
+    try:
+        return sum(1 for _ in (root / ASIDE).iterdir())
+    except FileNotFoundError:
+        return 0
