@@ -10,6 +10,7 @@ from otel_audit import __version__
 from otel_audit.cli import (
     append,
     collector,
+    gaps,
     get,
     import_git,
     ping,
@@ -22,6 +23,7 @@ from otel_audit.cli import (
 )
 from otel_audit.cli.demo import command as demo
 from otel_audit.cli.examples import examples
+from otel_audit.cli.spool import command as spool
 from otel_audit.collector.logging import configure_logging
 
 __all__ = ["build_app"]
@@ -52,8 +54,10 @@ def build_app() -> typer.Typer:
         search,
         sql,
         status,
+        gaps,
         seal,
         quarantine,
+        spool,
         ping,
         import_git,
         demo,

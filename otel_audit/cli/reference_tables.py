@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-from otel_audit.archive.columns import COLUMNS, QUARANTINE_COLUMNS, Column
+from otel_audit.archive.columns import COLUMNS, QUARANTINE_COLUMNS, STREAM_COLUMNS, Column
 from otel_audit.otlp.names import WIRE
 
 __all__ = ["TABLES", "table", "with_tables"]
@@ -52,6 +52,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "names": _names,
     "columns": lambda: _columns(COLUMNS),
     "quarantine": lambda: _columns(QUARANTINE_COLUMNS),
+    "streams": lambda: _columns(STREAM_COLUMNS),
 }
 
 

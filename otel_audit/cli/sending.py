@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from otel_audit import bootstrap
 from otel_audit.config import load_settings
@@ -24,11 +23,12 @@ def opened_repo(endpoint: str | None = None, reader: str | None = None) -> Itera
         NotDeliveredError: records were left that nobody acknowledged.
     """
     # The command has flushed with its own patience; closing need not wait once more.
-    given: dict[str, Any] = {"endpoint": endpoint, "reader": reader, "exit_flush_s": 0}
-    settings = load_settings(**given)
-    if settings.source("retry_max_s") == "default":
-        # Somebody waits: a collector that is back is found within seconds.
-        settings = load_settings(**given, retry_max_s=_RETRY_MAX_S)
+    settings = load_settings(endpoint=endpoint, reader=reader, exit_flush_s=0)
+    # Somebody waits: a collector that is back is found within seconds, and what could not be sent is told now, and not
+    # left for a later command to deliver.
+    for name, value in {"retry_max_s": _RETRY_MAX_S, "durability": "memory"}.items():
+        if settings.source(name) == "default":
+            settings = settings.with_arguments(**{name: value})
     try:
         with bootstrap.open_repo(settings) as repo:
             yield repo

@@ -39,7 +39,7 @@ def _sql(
     data: DataOption = None,
     format: FormatOption = None,
 ) -> None:
-    """Ask DuckDB. The views are `activity` and `quarantine`; nothing can be changed."""
+    """Ask DuckDB. The views are `activity`, `quarantine`, `completeness` and `stream_notes`; nothing can be changed."""
     text = sys.stdin.read() if statement == "-" else statement
     with closing(bootstrap.open_sql(data_folder(data), load_settings())) as session:
         columns, rows = session.run(text)

@@ -17,9 +17,11 @@ EXPECTED = {
     "otel-audit", "otel-audit collector", "otel-audit append", "otel-audit get", "otel-audit get entity",
     "otel-audit get actor", "otel-audit get owner", "otel-audit get action", "otel-audit get record",
     "otel-audit search", "otel-audit count", "otel-audit sql", "otel-audit seal", "otel-audit status",
-    "otel-audit quarantine", "otel-audit quarantine list", "otel-audit quarantine show",
-    "otel-audit quarantine release", "otel-audit quarantine drop", "otel-audit ping", "otel-audit import",
-    "otel-audit import git", "otel-audit demo", "otel-audit settings",
+    "otel-audit gaps", "otel-audit quarantine", "otel-audit quarantine list", "otel-audit quarantine show",
+    "otel-audit quarantine release", "otel-audit quarantine drop", "otel-audit spool", "otel-audit spool status",
+    "otel-audit spool list", "otel-audit spool deliver", "otel-audit spool retry", "otel-audit spool resend",
+    "otel-audit spool export", "otel-audit ping", "otel-audit import", "otel-audit import git", "otel-audit demo",
+    "otel-audit settings",
 }  # fmt: skip
 
 

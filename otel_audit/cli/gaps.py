@@ -1,0 +1,178 @@
+"""`otel-audit gaps`: whether every record that producers numbered is here."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+import typer
+
+from otel_audit.cli.examples import examples
+from otel_audit.cli.expectations import read_expectations
+from otel_audit.cli.options import DataOption, FormatOption, UrlOption, opened_reader
+from otel_audit.cli.output import Format, Shown, format_for, printable, write_rows
+from otel_audit.errors import MissingNumbersError
+from otel_audit.model.ranges import Ranges
+from otel_audit.model.record_json import format_time
+from otel_audit.model.streams import StreamReport, report_to_json
+from otel_audit.ports import StreamReader
+
+__all__ = ["add_to", "confirmed"]
+
+Reports = dict[str, StreamReport]
+
+_WAIT_S = 5.0
+_PAUSE_S = 0.5
+_SILENT = timedelta(hours=1)
+"""Twelve heartbeats, unless the producer's are set to come less often."""
+_SHOWN_RANGES = 5
+_SHOWN = (
+    Shown("stream", "stream_id", style="bold"),
+    Shown("service", "service_name"),
+    Shown("state", "state", style="green"),
+    Shown("emitted", "emitted", right=True),
+    Shown("archived", "archived", right=True),
+    Shown("quarantined", "quarantined", right=True),
+    Shown("repeats", "repeats", right=True),
+    Shown("awaited", "awaited", right=True),
+    Shown("missing", "ranges", style="yellow"),
+    Shown("last seen", "last_seen", style="cyan"),
+)
+_COLUMNS = tuple(report_to_json(StreamReport.unknown("")))
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command `gaps`."""
+    app.command(
+        "gaps",
+        epilog=examples(
+            "otel-audit gaps --data audit-data",
+            "otel-audit gaps --all --format csv > streams.csv",
+            "otel-audit spool status --format jsonl | otel-audit gaps --expect -",
+        ),
+    )(_gaps)
+
+
+def _gaps(
+    data: DataOption = None,
+    url: UrlOption = None,
+    incomplete: Annotated[
+        bool,
+        typer.Option("--incomplete/--all", help="Only streams with numbers missing or awaited, or every stream."),
+    ] = True,
+    expect: Annotated[
+        str | None,
+        typer.Option(
+            "--expect",
+            metavar="FILE",
+            help="The producers' own counts: JSON lines with stream_id and last_number, as `spool status --format "
+            "jsonl` prints them; - reads them from standard input. What is not here of them is missing.",
+        ),
+    ] = None,
+    wait: Annotated[
+        float,
+        typer.Option(
+            "--wait",
+            min=0,
+            metavar="SECONDS",
+            help="How long a number must be missing to be reported: requests may overtake each other on their way. "
+            "Behind an otelcol, give it as long as that retries. Nothing is waited for when nothing is missing.",
+        ),
+    ] = _WAIT_S,
+    format: FormatOption = None,
+) -> None:
+    """Per producer's stream: which of the numbers it gave are archived, missing, awaited.
+
+    Leaves with a code above 0 when a number is missing.
+    """
+    expected = {} if expect is None else read_expectations(expect)
+    with opened_reader(data, url) as reader:
+        assert isinstance(reader, StreamReader)  # as every reader that can be opened here is
+        streams = reader
+        first = _look(streams, expected, None, incomplete)
+        reports = confirmed(first, lambda lacking: _look(streams, expected, lacking, False), wait)
+    chosen = [report for report in reports.values() if report.incomplete or not incomplete]
+    row = _table_row if format_for(format, sys.stdout) is Format.TABLE else report_to_json
+    write_rows(
+        map(row, chosen), _SHOWN, columns=_COLUMNS, format=format, empty="no gaps" if incomplete else "no streams"
+    )
+    _tell_silent(chosen, datetime.now(UTC))
+    _raise_missing(chosen)
+
+
+def _look(
+    reader: StreamReader, expected: Mapping[str, int], stream_ids: Sequence[str] | None, incomplete: bool
+) -> Reports:
+    """The streams asked for, and in any case those that something is expected of."""
+    found = {report.stream_id: report for report in reader.stream_reports(stream_ids, incomplete=incomplete)}
+    named = [name for name in expected if name not in found and (stream_ids is None or name in stream_ids)]
+    if named and incomplete:
+        # They were left out as complete, or the archive does not know them.
+        found |= {report.stream_id: report for report in reader.stream_reports(named)}
+    for name in expected:
+        if name in found or name in named:
+            found[name] = found.get(name, StreamReport.unknown(name)).expecting(expected[name])
+    return found
+
+
+def confirmed(
+    reports: Reports,
+    look: Callable[[Sequence[str]], Reports],
+    wait_s: float,
+    clock: Callable[[], float] = time.monotonic,
+    pause: Callable[[float], None] = time.sleep,
+) -> Reports:
+    """The reports with only those numbers missing that every look within `wait_s` seconds misses.
+
+    Args:
+        look: the reports on some streams as of now. One that it leaves out (another collector answered) stays.
+    """
+    until = clock() + wait_s
+    while lacking := [name for name, report in reports.items() if report.missing_count]:
+        left_s = until - clock()
+        if left_s <= 0:
+            break
+        pause(min(_PAUSE_S, left_s))
+        later = look(lacking)
+        reports = reports | {name: reports[name].confirmed_by(later[name]) for name in lacking if name in later}
+    return reports
+
+
+def _table_row(report: StreamReport) -> dict[str, Any]:
+    return report_to_json(report) | {"ranges": _range_text(report.missing)}
+
+
+def _range_text(ranges: Ranges) -> str:
+    shown = [str(first) if first == last else f"{first}-{last}" for first, last in ranges[:_SHOWN_RANGES]]
+    more = len(ranges) - len(shown)
+    return ", ".join(shown) + (f" and {more:,} more" if more else "")
+
+
+def _tell_silent(reports: Iterable[StreamReport], now: datetime) -> None:
+    """Awaited numbers are no alarm, but nobody should wait for a producer that is gone."""
+    for report in reports:
+        if report.awaited and report.last_seen is not None and now - report.last_seen > _SILENT:
+            told = (
+                f"{printable(report.stream_id)}: {report.awaited:,} awaited, last seen {format_time(report.last_seen)}"
+            )
+            typer.echo(f"{told}; if its producer is gone, look for its spool", err=True)
+
+
+def _raise_missing(reports: Sequence[StreamReport]) -> None:
+    """Raises MissingNumbersError when a number is missing."""
+    lacking = [report for report in reports if report.missing_count]
+    if not lacking:
+        return
+    total = sum(report.missing_count for report in lacking)
+    unknown = sum(report.state == "unknown" for report in lacking)
+    text = f"{total:,} record{_s(total)} missing in {len(lacking):,} stream{_s(len(lacking))}"
+    if unknown:
+        text += f"; {unknown:,} of the streams never arrived at all"
+    raise MissingNumbersError(text)
+
+
+def _s(count: int) -> str:
+    return "" if count == 1 else "s"
