@@ -38,13 +38,17 @@ class StampedRequest:
         self._traces = (ends - _TRACE_BYTES)[:, None] + np.r_[2:18, 20:28]
         self.records = len(starts)
 
-    def stamp(self, random: np.random.Generator, at_ns: int) -> bytes:
-        """The body with new ids, traces, and times that end at `at_ns`, 1 µs apart."""
+    def stamp(self, random: np.random.Generator, at_ns: int, ids: NDArray[np.uint8] | None = None) -> bytes:
+        """The body with new ids, traces, and times that end at `at_ns`, 1 µs apart.
+
+        Args:
+            ids: rows of 36 ASCII codes; UUIDv7 of those times where they are not given.
+        """
         count = self.records
         times = (at_ns // 1_000 - np.arange(count - 1, -1, -1)) * 1_000
         self._body[self._times] = times.astype("<u8").view(np.uint8).reshape(count, 8)
         self._body[self._observed] = (times + _EMITTED_AFTER_NS).astype("<u8").view(np.uint8).reshape(count, 8)
-        self._body[self._ids] = uuid7_texts(times // 1_000_000, random)
+        self._body[self._ids] = uuid7_texts(times // 1_000_000, random) if ids is None else ids
         self._body[self._traces] = random.integers(0, 256, (count, 24), dtype=np.uint8)
         return self._body.tobytes()
 

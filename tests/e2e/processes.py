@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from pathlib import Path
@@ -24,10 +25,12 @@ def free_port() -> int:
 
 
 class CollectorProcess:
-    """Starts ready; `kill` is SIGKILL, `stop` is SIGTERM and waits."""
+    """Starts ready; `kill` is SIGKILL, `stop` is SIGTERM and waits. What it says goes to the file `said`, if given."""
 
-    def __init__(self, data: Path, port: int | None = None, **settings: object) -> None:
+    def __init__(self, data: Path, port: int | None = None, said: Path | None = None, **settings: object) -> None:
         self.data, self.port = data, port or free_port()
+        # A file: a pipe that nobody reads would hold the collector up once it is full.
+        self._said = tempfile.TemporaryFile() if said is None else open(said, "w+b")  # noqa: SIM115  closed on leaving
         self._env = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
         self._env |= {f"OTEL_AUDIT_{name.upper()}": str(value) for name, value in settings.items()}
         self.start()
@@ -39,7 +42,7 @@ class CollectorProcess:
     def start(self) -> None:
         command = [sys.executable, "-m", "otel_audit.cli.main", "collector", "--data-dir", str(self.data)]
         self.process = subprocess.Popen(
-            [*command, "--port", str(self.port)], env=self._env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+            [*command, "--port", str(self.port)], env=self._env, stdout=subprocess.DEVNULL, stderr=self._said
         )
         end = time.monotonic() + 30
         while True:
@@ -50,18 +53,18 @@ class CollectorProcess:
                 pass
             if self.process.poll() is not None or time.monotonic() > end:
                 self.process.kill()
-                _, err = self.process.communicate()
-                raise AssertionError(f"the collector did not start:\n{err.decode()}")
+                self.process.wait()
+                self._said.seek(0)
+                raise AssertionError(f"the collector did not start:\n{self._said.read().decode()}")
             time.sleep(0.02)
 
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)
-        self.process.communicate()
+        self.process.wait()
 
     def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)
-        self.process.communicate(timeout=60)
-        return self.process.returncode
+        return self.process.wait(timeout=60)
 
     def __enter__(self) -> CollectorProcess:
         return self
@@ -69,6 +72,7 @@ class CollectorProcess:
     def __exit__(self, *exc: object) -> None:
         if self.process.poll() is None:
             self.kill()
+        self._said.close()
 
 
 def archived_ids(data: Path) -> Counter[str]:
