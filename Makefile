@@ -3,6 +3,8 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+# How long `make torture` goes on.
+SECONDS ?= 180
 # Processes that run tests side by side.
 JOBS ?= auto
 # Where the packages that only CI needs are put; always safe to delete.
@@ -15,7 +17,7 @@ PARALLEL := -n $(JOBS) --dist worksteal
 DUCKDB_OLDER := 1.5.6
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-all lint format types docs bench matrix duckdb-older lowest packaging \
+.PHONY: help venv demo test test-all torture lint format types docs bench matrix duckdb-older lowest packaging \
 	hooks constraints ci clean
 
 help: ## What there is
@@ -35,6 +37,9 @@ demo: $(STAMP) ## The whole way on real data: this repository's history over OTL
 
 test: $(STAMP) ## The fast tests, under a minute
 	$(PYTEST) -m 'not slow' $(PARALLEL)
+
+torture: $(STAMP) ## Real processes, killed and cut off at random: SECONDS=180, SEED=a new one
+	$(BIN)/python -m tests.torture --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 test-all: $(STAMP) ## All tests but those of the built packages
 	$(PYTEST) $(PARALLEL) --ignore tests/packaging

@@ -88,8 +88,8 @@ SETTINGS: tuple[Setting, ...] = (
             "if it is ours."),
     Setting("durability", str, "disk", "word", "application",
             "What an accepted record survives before a peer has it. `disk`: power loss (fsynced in the spool); "
-            "`process`: kill -9 (handed to the operating system); `memory`: nothing; `collector`: `append` itself waits "
-            "for the collector's answer.", choices=("disk", "process", "memory", "collector")),
+            "`process`: kill -9 (handed to the operating system); `memory`: nothing; `collector`: `append` itself "
+            "waits for the collector's answer.", choices=("disk", "process", "memory", "collector")),
     Setting("spool_dir", str, "", "path", "application",
             "Where records wait for a peer, with durability `disk` and `process`; processes may share it. Unset: "
             "`otel-audit/spool` under XDG_STATE_HOME or ~/.local/state."),
@@ -102,7 +102,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("spool_keep_bytes", int, 1024 * _MiB, "bytes", "application",
             "Most bytes of delivered records that stay in the spool.", least=0),
     Setting("heartbeat_s", float, 300.0, "seconds", "application",
-            "How often each producer tells how many records it has numbered, so that a loss at the end shows; 0: never.",
+            "How often each producer tells how many records it has numbered, so that a loss at the end shows; "
+            "0: never.",
             least=0),
     Setting("timeout_s", float, 5.0, "seconds", "application",
             "How long an append waits for room, or with durability `collector` for the answer.", least=0),

@@ -22,7 +22,7 @@ from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation, g
 from otel_audit._version import __version__
 from otel_audit.spool.survey import parked_records
 
-__all__ = ["INSTRUMENTS", "METERS", "Instrument", "Metered", "Meters"]
+__all__ = ["INSTRUMENTS", "METERS", "PARKED", "Instrument", "Metered", "Meters"]
 
 _SCOPE = "otel_audit"
 _ENDPOINT, _STATE, _SPOOL = "otel_audit.endpoint", "otel_audit.state", "otel_audit.spool"
@@ -79,7 +79,7 @@ INSTRUMENTS = (
         {"oldest_s": ""},
     ),
 )  # fmt: skip
-_PARKED = ("otel_audit.spool.parked", "{record}", "Records parked in the spool, by all processes that share it.")
+PARKED = ("otel_audit.spool.parked", "{record}", "Records parked in the spool, by all processes that share it.")
 
 
 class Meters:
@@ -127,7 +127,7 @@ class Meters:
         for instrument in INSTRUMENTS:
             create = meter.create_observable_counter if instrument.kind == "counter" else meter.create_observable_gauge
             create(instrument.name, [self._observer(instrument)], instrument.unit, instrument.description)
-        name, unit, description = _PARKED
+        name, unit, description = PARKED
         meter.create_observable_gauge(name, [self._observe_parked], unit, description)
 
     def _observer(self, instrument: Instrument) -> Callable[[CallbackOptions], Iterable[Observation]]:

@@ -101,10 +101,8 @@ class Sender:
         try:
             with unobserved():
                 while (parcel := self._outbox.take()) is not None:
-                    self.under_way = parcel
                     if not self._deliver(parcel):
                         break
-                    self.under_way = None
         finally:
             self._transport.close()
             self._outbox.let_go()
@@ -131,12 +129,14 @@ class Sender:
         failures = 0
         while True:
             verdict: Verdict
+            self.under_way = parcel
             try:
                 if body is None:
                     body = frame_request(parcel.resource, parcel.records[start:stop], parcel.schema_url)
                 verdict = self._exchange(body)
                 if not isinstance(verdict, Retry):
-                    self._outbox.trouble = ""  # before anybody who waits hears of the success
+                    # Before anybody who waits hears of the success.
+                    self._outbox.trouble, self.under_way = "", None
                 self._note(parcel, start, stop, verdict)
             except Exception as error:  # noqa: BLE001 - whatever it is, it is no proof of delivery, and the thread must live
                 verdict = Retry(cause(error))
@@ -155,14 +155,22 @@ class Sender:
 
     def _note(self, parcel: Parcel, start: int, stop: int, verdict: Verdict) -> None:
         """Tell the outbox. Where its disk refuses that, it counts as no answer: sent again, the peer drops repeats."""
+        counted = self.acknowledged, self.forwarded, self.refused
+        try:
+            self._tell(parcel, start, stop, verdict)
+        except BaseException:
+            self.acknowledged, self.forwarded, self.refused = counted
+            raise
+
+    def _tell(self, parcel: Parcel, start: int, stop: int, verdict: Verdict) -> None:
         match verdict:
             case Delivered(warning):
                 if warning:
                     report("warning", "the peer took the records with a remark", remark=warning)
-                self._outbox.settle(parcel, start, stop, self.log, self._rows)
                 if not parcel.is_marker:
                     self.acknowledged += stop - start if self.log else 0
                     self.forwarded += 0 if self.log else stop - start
+                self._outbox.settle(parcel, start, stop, self.log, self._rows)
             case TooLarge(reason) if stop - start == 1:
                 self._hold(parcel, start, stop, reason, None)
             case Refused(reason, rejected):
@@ -170,12 +178,13 @@ class Sender:
 
     def _hold(self, parcel: Parcel, start: int, stop: int, reason: str, rejected: int | None) -> None:
         count = stop - start if rejected is None else min(rejected, stop - start)
+        if not parcel.is_marker:
+            self.refused += count
+            self.forwarded += stop - start - count
         self._outbox.refuse(parcel, start, stop, reason, count)
         if parcel.is_marker:  # nothing of the application's, so nothing is held
             report("warning", "the peer refused what is told about a stream", answer=reason)
             return
-        self.refused += count
-        self.forwarded += stop - start - count
         held = f"; they are held in {self._outbox.kept or 'memory'}"
         report("error", f"the peer refused activity records{held}", count=count, answer=reason)
 

@@ -70,7 +70,7 @@ def audit_attributes(raw: bytes) -> Sequence[KeyValue] | None:
     if len(raw) > MAX_MESSAGE_BYTES:
         return ()
     try:
-        attributes = LogRecord.FromString(raw).attributes
+        attributes = parse_again(LogRecord, raw).attributes
     except DecodeError:
         return ()
     return attributes if any(attribute.key.startswith(AUDIT_PREFIX) for attribute in attributes) else None

@@ -183,6 +183,16 @@ class StreamReader:
             self._tell(str(error))
             begin = 0
         self._offset = max(offset, begin)
+        if self._offset > begin:
+            self._look_back(begin)
+
+    def _look_back(self, begin: int) -> None:
+        """Whoever delivered the beginning of the file may have ended before it could set it aside for its damage."""
+        with self._path.open("rb") as file:
+            content = file.read(self._offset)
+        for found in scan(content, begin):
+            if isinstance(found, Damage):
+                self._tell(f"{found.end - found.start} bytes at {found.start} are damaged")
 
     def _next_first(self) -> int | None:
         return next((name.first for name, _ in segments(self.folder) if self._name and name > self._name), None)

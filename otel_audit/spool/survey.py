@@ -182,7 +182,7 @@ def parked_files(root: Path) -> list[ParkedFile]:
     """What is parked, longest first. Raises SpoolUnreadableError."""
     found = [held for files in holdings(root).files.values() for held in files if held.pool == PARKED]
     parked = [_parked(held, root) for held in found if held.path.exists()]
-    return sorted((one for one in parked if one is not None), key=lambda one: (one.since_s, one.path.name))
+    return sorted((one for one in parked if one is not None), key=lambda one: (one.since_s, one.stream_id, one.first))
 
 
 def _parked(held: Held, root: Path) -> ParkedFile | None:

@@ -7,9 +7,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from otel_audit import ActivityRecord, EntityRef, OTelActivityLogRepo
 from tests.delivery.scripted_peer import quick
@@ -114,9 +114,20 @@ def interpreter(program: str, url: str, **env: str) -> subprocess.CompletedProce
     )
 
 
-def left_in(spool: Path) -> dict[str, Any]:
-    """Names of everything in a spool that is still somebody's business."""
-    return {name: sorted(p.name for p in (spool / name).iterdir()) for name in ("streams", "parked", "aside")}
+def left_in(spool: Path) -> dict[str, list[str]]:
+    """Names of everything in a spool that is still somebody's business.
+
+    An empty folder is not: its process ended while it made or removed it, and in an hour it is swept away.
+    """
+    streams = [folder.name for folder in (spool / "streams").iterdir() if _holds_something(folder)]
+    others = {name: sorted(path.name for path in (spool / name).iterdir()) for name in ("parked", "aside")}
+    return {"streams": sorted(streams)} | others
 
 
-NOTHING_LEFT: dict[str, Any] = {"streams": [], "parked": [], "aside": []}
+def _holds_something(folder: Path) -> bool:
+    with suppress(FileNotFoundError):
+        return any(folder.iterdir())
+    return False
+
+
+NOTHING_LEFT: dict[str, list[str]] = {"streams": [], "parked": [], "aside": []}

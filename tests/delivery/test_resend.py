@@ -15,8 +15,9 @@ from otel_audit.config import Settings
 from otel_audit.delivery.backlog import Backlog
 from otel_audit.delivery.endpoint import resolve_endpoint, without_password
 from otel_audit.delivery.errand import Tally, Work, left_behind, run_errand
+from otel_audit.delivery.parcel import Parcel
 from otel_audit.delivery.resend import Copies, lost
-from otel_audit.errors import SpoolUnreadableError
+from otel_audit.errors import SpoolUnreadableError, UnwritableError
 from otel_audit.model.ranges import Ranges, merged
 from otel_audit.model.streams import StreamReport
 from otel_audit.spool.survey import StreamSurvey, survey
@@ -176,6 +177,25 @@ def test_copies_that_expire_meanwhile_are_absent(spool: FilledSpool, peer: Peer)
     copies = Copies(spool.pools, {"s1": ((1, 4),)})
     assert run(copies, spool, peer).delivered == 2
     assert copies.absent == {"s1": ((3, 4),)}
+
+
+@pytest.mark.parametrize(("reply", "counted"), [(Reply(), (2, 0)), (Reply(403), (0, 2))])
+def test_an_answer_that_the_disk_does_not_take_counts_once_when_it_comes_again(
+    spool: FilledSpool, peer: Peer, reply: Reply, counted: tuple[int, int]
+) -> None:
+    class OnceBroken(Copies):
+        broken = True
+
+        def end_part(self, parcel: Parcel, stop: int, *, is_refused: bool) -> None:
+            if self.broken:
+                self.broken = False
+                raise UnwritableError("no space left")
+
+    peer.otherwise = lambda seen: reply
+    spool.stream("s1").write(2).finish()
+    tally = run(OnceBroken(spool.pools, {"s1": ((1, 2),)}), spool, peer)
+    assert (tally.delivered, tally.refused) == counted
+    assert len(peer.posts) == 2
 
 
 def test_a_disk_that_gives_trouble_is_an_error_of_ours(spool: FilledSpool, peer: Peer) -> None:

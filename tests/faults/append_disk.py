@@ -35,7 +35,8 @@ SCATTERED = [Scattered(False, False, "torn", seed) for seed in range(4)]
 ANY_CHANGE = [
     Fault("fail", "before"),
     Fault("fail", "after"),
-    Fault("die", "after"),  # dying before an operation leaves what dying after the one before it does
+    Fault("die", "before"),  # between two operations the peer may have answered, and that may have been noted
+    Fault("die", "after"),
     *(Fault("power", "after", loss) for loss in (*LOSSES, *SCATTERED)),
 ]
 A_GROWTH = [

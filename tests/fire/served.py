@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from otel_audit import disk
+from otel_audit.collector.answers import ASGIApp
 from otel_audit.collector.server import Collector
 from otel_audit.config import load_settings
 from otel_audit.log.engine import ActivityLog
@@ -22,10 +23,13 @@ METHODS = ("unlink", "replace", "mkdir")
 
 
 @contextmanager
-def serving(data: Path, clock: Callable[[], int] = time.time_ns, **arguments: Any) -> Iterator[Collector]:
+def serving(
+    data: Path, clock: Callable[[], int] = time.time_ns, reads: ASGIApp | None = None, **arguments: Any
+) -> Iterator[Collector]:
     """A collector over a real log on the real disk."""
     settings = load_settings({}, data_dir=str(data), port=0, min_free_bytes=0, **arguments)
-    with Collector(ActivityLog.open(data, settings, clock), settings, clock_ns=clock) as collector:
+    log = ActivityLog.open(data, settings, clock)
+    with Collector(log, settings, reads=reads, clock_ns=clock) as collector:
         yield collector
 
 

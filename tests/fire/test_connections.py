@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from otel_audit.collector import connections
+from otel_audit.collector.answers import Receive, Scope, Send
 from tests.e2e.processes import CollectorProcess
 from tests.fire.leaks import Held, held, settles
 from tests.fire.served import serving
@@ -179,6 +180,25 @@ def test_a_peer_that_does_not_take_its_answer_is_cut_off(tmp_path: Path, monkeyp
         with closing(Peer(collector.port)) as peer:
             until(lambda: peer.metric('otel_audit_closed_connections_total{reason="stalled"}') == 1)
             until(lambda: peer.metric("otel_audit_connections") == 1)
+
+
+def test_a_connection_that_cannot_be_closed_for_what_is_unsent_is_cut_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "_CLOSING_S", 0.3)
+
+    async def large(_: Scope, __: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % (32 << 20))]})
+        await send({"type": "http.response.body", "body": bytes(32 << 20)})
+
+    asking = b"GET /v1/audit HTTP/1.0\r\nhost: localhost\r\n\r\n"
+    with (
+        serving(tmp_path / "data", reads=large) as collector,
+        closing(Peer(collector.port)) as peer,
+        opened(collector.port, 1, asking) as (client,),
+    ):
+        client.recv(1)
+        until(lambda: peer.metric("otel_audit_connections") == 1)
 
 
 def test_many_small_requests_at_once_are_no_large_head(tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def test_a_number_beyond_a_double_is_refused(name):
         ("OTEL_AUDIT_PORT", "-1", "below the least value, 0"),
         ("OTEL_AUDIT_PORT", "43.18", "not a whole number"),
         ("OTEL_AUDIT_INSECURE", "yes", "not true or false"),
-        ("OTEL_AUDIT_DURABILITY", "paper", "none of memory"),
+        ("OTEL_AUDIT_DURABILITY", "paper", "none of disk, process, memory, collector"),
         ("OTEL_AUDIT_MERGE_FAN_IN", "1", "below the least value, 2"),
     ],
 )

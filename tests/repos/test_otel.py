@@ -77,8 +77,9 @@ def test_it_is_an_activity_log_repo(peer: Peer) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"durability": "disk"}, ["durability", "'disk'", "memory"]),
-        ({"spool_dir": "spool"}, ["spool_dir", "memory"]),
+        ({"durability": "paper"}, ["durability", "'paper'", "memory"]),
+        ({"spool_dir": "spool", "durability": "memory"}, ["spool_dir", "memory"]),
+        ({"spool_dir": "/proc/nowhere"}, ["/proc/nowhere", "OTEL_AUDIT_SPOOL_DIR"]),
         ({"endpoint": "nowhere"}, ["nowhere"]),
         ({"timeout_s": -1}, ["timeout_s"]),
         ({"hooks": [object()]}, ["hooks"]),

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import random
-import sys
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
 from tests.torture.collector import Collector
 from tests.torture.disks import SmallDisk
+from tests.torture.drain import drain_command, undelivered
 from tests.torture.fates import Weather
 from tests.torture.journal import Journal
 from tests.torture.plan import Plan
@@ -99,12 +99,15 @@ class Supervisor:
 
     async def _drain(self, plan: Plan) -> None:
         """A last process on the spool, with nobody else alive, delivers whatever is left in it."""
-        command = [sys.executable, "-m", "tests.torture.drain", plan.dumps()]
+        command = drain_command(plan)
+        self._journal.note("spool drained", " ".join(command[2:5]))
         drain = Group(command, {}, Path(plan.folder) / "drain.log")
         try:
             code = await drain.end(_DRAIN_S)
-            if code != 0:
-                self._journal.fault(f"what was left in the spool is not delivered ({code})", drain.last_words())
+            left = undelivered(Path(plan.spool_dir))
+            if code != 0 or left:
+                words = "\n".join([drain.last_words(), *left])
+                self._journal.fault(f"{len(left)} files are left in the drained spool (exit code {code})", words)
         finally:
             drain.reap()
 
