@@ -118,8 +118,21 @@ CREATE OR REPLACE TEMP MACRO files_to_read(hot, sealed) AS (
                    PARTITION BY log
                    ORDER BY first_index, last_index DESC, stage DESC
                    ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-               ) AS covered_to
+               ) AS covered_to,
+               max(CASE WHEN stage = 0 THEN last_index END) OVER (
+                   PARTITION BY log
+                   ORDER BY first_index, last_index DESC, stage DESC
+                   ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+               ) AS committed_to
         FROM ranged
+    ), contradicted AS (
+        -- Also under a file that hides both: the commit files say different things of the same row.
+        SELECT first_index FROM covered WHERE committed_to >= first_index
+        UNION ALL
+        SELECT b.first_index
+        FROM ranged AS a JOIN ranged AS b
+             ON a.log = b.log AND a.stage > 0 AND a.first_index < b.first_index
+                AND a.last_index >= b.first_index AND a.last_index < b.last_index
     ), maximal AS (
         SELECT *,
                coalesce(lag(last_index) OVER (PARTITION BY log ORDER BY first_index, last_index), -1) + 1 AS expected
@@ -135,6 +148,9 @@ CREATE OR REPLACE TEMP MACRO files_to_read(hot, sealed) AS (
         WHEN count(*) FILTER (WHERE first_index < expected) > 0
         THEN error('otel-audit: log ' || min_by(log, first_index) FILTER (WHERE first_index < expected)
                    || ': two files overlap at row ' || (min(first_index) FILTER (WHERE first_index < expected))
+                   || '. Run query/files.sql again; if it stays: otel-audit status --check')
+        WHEN (SELECT count(*) FROM contradicted) > 0
+        THEN error('otel-audit: log: two files overlap at row ' || (SELECT min(first_index) FROM contradicted)
                    || '. Run query/files.sql again; if it stays: otel-audit status --check')
         ELSE coalesce(list(path ORDER BY log, first_index DESC), [])
     END

@@ -169,7 +169,7 @@ def test_a_hook_that_fails_stores_nothing_of_many(peer: Peer) -> None:
 
 def test_a_full_queue_is_raised_at_once_on_an_event_loop_and_awaited_by_aappend(peer: Peer) -> None:
     peer.otherwise = lambda seen: Reply(503)
-    settings = quick(queue_max_records=1)
+    settings = quick(queue_max_records=1, durability="memory")
 
     async def scenario() -> None:
         async with OTelActivityLogRepo(peer.url, settings=settings, timeout_s=3600) as log:

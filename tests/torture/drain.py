@@ -27,7 +27,7 @@ def undelivered(spool: Path) -> list[str]:
 
 
 def drain_command(plan: Plan) -> list[str]:
-    """Either another application, which adopts what it finds beside its own, or the command for it: the seed's choice."""
+    """Another application, which adopts what it finds beside its own, or the command for it: the seed's choice."""
     if plan.rng("drain").random() < 0.5:
         return [sys.executable, "-m", "tests.torture.drain", plan.dumps()]
     command = [sys.executable, "-m", "otel_audit.cli.main", "spool", "deliver", "--quiet"]
