@@ -15,14 +15,13 @@ import argparse
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from bench.processes import running_postgres
 from bench.replayed import KINDS, PER_REQUEST, Source
-from bench.report import percentile, publish
+from bench.report import percentile, publish, ratio
 from otel_audit.archive.names import Stage
 from otel_audit.config import load_settings
 from otel_audit.log.engine import ActivityLog
@@ -86,9 +85,10 @@ class _Bench:
         self.settle()
         row, facts = [state], {}
         for kind in KINDS:
-            costs = [us for _ in range(self._rounds) for one in requests[kind] for us in self._look_up(one, alone)]
-            facts[kind] = {"p50_us": median(costs), "p99_us": percentile(costs, 0.99), "looked_up": len(costs)}
-            row.append(f"{_shown(facts[kind]['p50_us'])} / {_shown(facts[kind]['p99_us'])}")
+            costs = [self._look_up(one, alone) for _ in range(self._rounds) for one in requests[kind]]
+            wall, cpu = zip(*costs, strict=True)
+            facts[kind] = {"p50_us": median(wall), "p99_us": percentile(wall, 0.99), "cpu_us": median(cpu)}
+            row.append(" / ".join(_shown(us) for us in facts[kind].values()))
         new = self._send_again(requests)
         if new:
             raise SystemExit(f"{state}: {new} records were taken for new")
@@ -96,16 +96,16 @@ class _Bench:
         self.facts[state] = facts
         print(" | ".join(self.rows[-1]), flush=True)
 
-    def _look_up(self, request: Decoded, alone: bool) -> Iterator[float]:
-        """µs an id."""
+    def _look_up(self, request: Decoded, alone: bool) -> tuple[float, float]:
+        """µs an id, and µs of CPU."""
         table = request.table.slice(int(self.source.random.integers(PER_REQUEST)), 1) if alone else request.table
         stores = self.log._stores
-        begin = time.perf_counter()
+        begin, cpu_begin = time.perf_counter(), time.process_time()
         window = sort_out([table], stores.index, stores.lookup.digests)
-        took = time.perf_counter() - begin
+        took, cpu = time.perf_counter() - begin, time.process_time() - cpu_begin
         if not (window.verdicts == Verdict.DUPLICATE).all():
             raise SystemExit("an old id was not known")
-        yield took * 1e6 / table.num_rows
+        return took * 1e6 / table.num_rows, cpu * 1e6 / table.num_rows
 
     def _send_again(self, requests: _ByKind) -> int:
         before = self.log.stats().rows
@@ -155,13 +155,14 @@ def _run(folder: Path, options: argparse.Namespace) -> tuple[_Bench, int]:
     return bench, len(files)
 
 
-def _peer(options: argparse.Namespace) -> list[str] | None:
-    """The same question to a B-tree: a row of the table, or None where PostgreSQL is not installed."""
+def _peer(options: argparse.Namespace) -> tuple[list[str], list[float]] | None:
+    """The same question to a B-tree: a row of the table and its medians; None where PostgreSQL is not installed."""
     with running_postgres() as server:
         if server is None:
             return None
         import psycopg
 
+        medians: list[float] = []
         row, source = [f"PostgreSQL {server.version}, insert on conflict do nothing"], Source()
         with psycopg.connect(server.conninfo, autocommit=True) as connection:
             connection.execute("create table known (id text primary key, digest bigint not null)")
@@ -181,8 +182,9 @@ def _peer(options: argparse.Namespace) -> list[str] | None:
                     new = connection.execute(again, (ids_again, [0] * PER_REQUEST)).rowcount
                     costs.append((time.perf_counter() - begin) * 1e6 / PER_REQUEST)
                     assert new == 0
-                row.append(f"{_shown(median(costs))} / {_shown(percentile(costs, 0.99))}")
-        return [*row, "0"]
+                medians.append(median(costs))
+                row.append(f"{_shown(medians[-1])} / {_shown(percentile(costs, 0.99))} / -")
+        return [*row, "0"], medians
 
 
 def main() -> None:
@@ -199,14 +201,17 @@ def main() -> None:
         bench, files = _run(folder / "data", options)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    theirs = _peer(options)
+    row, medians = _peer(options) or (["PostgreSQL: not installed", "-", "-", "-", "-"], [0.0] * len(KINDS))
+    ours = [bench.facts[f"after {options.others:,} other records"][kind]["p50_us"] for kind in KINDS]
+    ratios = ", ".join(f"{kind} {ratio(*pair)}" for kind, *pair in zip(KINDS, ours, medians, strict=True))
     publish(
         "replay",
-        ["µs an id, p50 / p99", *KINDS, "new rows"],
-        [*bench.rows, theirs or ["PostgreSQL: not installed", "-", "-", "-", "-"]],
+        ["µs an id: p50 / p99 / CPU", *KINDS, "new rows"],
+        [*bench.rows, row],
         [
             f"{options.requests} requests of {PER_REQUEST:,} records of each kind; in each state looked up "
             f"{options.rounds} times and sent again once; of the records in between a third is of each kind",
+            f"p50 after the records in between, as a ratio to PostgreSQL's: {ratios}",
             f"index window 7 days, sealed files of {options.seal_rows:,} rows, {files} of them in the end",
         ],
         {"states": bench.facts, "options": vars(options) | {"folder": None}},
