@@ -48,14 +48,18 @@ class Pools:
                 self._disk.publish(path, final)
             self._disk.fsync_folder(final.parent)
             self._disk.unlink(path)
-            return
-        try:
+        else:
             # Not made durable: after a power loss the file may be back in its stream, where it is delivered again, or
-            # gone, which is only the copy that was kept.
-            self._disk.replace(path, final)
-        except UnwritableError:
-            # A full disk may have no room for another name. A copy less is better than a stream that does not go on.
+            # be in neither folder; what was kept is only a copy.
+            with suppress(UnwritableError):
+                self._disk.replace(path, final)
+            # A full disk may have no room for another name, and a rename to another name of the same file does nothing.
+            # Better a copy less than a stream that does not go on.
             self._disk.unlink(path)
+        # The files of a stream go in their order, also for a power loss: a later one says which records at the end of
+        # an earlier one are void. Where that fails, a power loss on top of it may bring such a record back.
+        with suppress(UnwritableError):
+            self._disk.fsync_folder(path.parent)
 
     def set_aside(self, path: Path, stream_id: str) -> None:
         """Move what is no spool file out of a stream's folder. Raises UnwritableError."""

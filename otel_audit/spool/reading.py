@@ -190,8 +190,9 @@ class StreamReader:
         """Whoever delivered the beginning of the file may have ended before it could set it aside for its damage."""
         with self._path.open("rb") as file:
             content = file.read(self._offset)
+            is_all = not file.read(1)
         for found in scan(content, begin):
-            if isinstance(found, Damage):
+            if isinstance(found, Damage) and not (found.at_end and is_all):
                 self._tell(f"{found.end - found.start} bytes at {found.start} are damaged")
 
     def _next_first(self) -> int | None:

@@ -27,9 +27,6 @@ class Scattered(Loss):
 
     seed: int = 0
 
-    def __str__(self) -> str:
-        return f"scattered by {self.seed}"
-
 
 SCATTERED = [Scattered(False, False, "torn", seed) for seed in range(4)]
 ANY_CHANGE = [

@@ -46,9 +46,11 @@ class Story:
             lambda: second().deliver("refused", 1),
             lambda: self._append(first(), 7),
             lambda: self._end(second()),
+            lambda: first().deliver("not sent"),
             lambda: self._kill("1"),
             lambda: self._adopt(third()),
             lambda: third().deliver_left(most=2),
+            lambda: third().deliver_left("not sent", 2),
             lambda: self._append(third(), 2),
             lambda: third().deliver_left("refused", 2),
             lambda: self._kill("3"),
@@ -198,7 +200,7 @@ def violations(
         try:
             run(base, faults, synced=synced)
         except Violation as violation:
-            what = ", ".join(f"{fault} at operation {at}" for at, fault in faults.items())
+            what = ", ".join(f"{fault} {fault.loss or ''} at operation {at}" for at, fault in faults.items())
             found.append(f"{what}: {violation}")
             if enough(len(found)):
                 break

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -23,7 +23,7 @@ from tests.faults.append_disk import Scattered
 from tests.faults.disk import Loss
 from tests.faults.world import Violation, demand
 
-Answer = Literal["yes", "no answer", "refused"]
+Answer = Literal["yes", "no answer", "not sent", "refused"]
 ENDPOINT = "http://here"
 _SEGMENT_BYTES = 500
 _TRIES = 4
@@ -40,12 +40,14 @@ class Ledger:
         seen: every record that the peer got, or that is parked.
         ended: by stream, the highest number the peer was told when it ended.
         spoilt: records that were damaged on purpose.
+        ids: of streams.
     """
 
     promised: dict[tuple[str, int], bytes] = field(default_factory=dict)
     seen: dict[tuple[str, int], bytes] = field(default_factory=dict)
     ended: dict[str, int] = field(default_factory=dict)
     spoilt: set[tuple[str, int]] = field(default_factory=set)
+    ids: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def promise(self, stream_id: str, number: int, item: bytes) -> None:
         before = self.promised.setdefault((stream_id, number), item)
@@ -79,8 +81,6 @@ def persist(step: Callable[[], object]) -> None:
 class Process:
     """One that appends and delivers. `disk` may make any of it raise `Died`."""
 
-    _ids = itertools.count(1)
-
     def __init__(
         self,
         root: Path,
@@ -101,7 +101,7 @@ class Process:
             lambda: OwnStream(
                 root,
                 disk,
-                new_stream_id=lambda: f"s{next(self._ids)}",
+                new_stream_id=lambda: f"s{next(ledger.ids)}",
                 endpoint=ENDPOINT,
                 resource=resource,
                 stamp=lambda stream: lambda number: f"@{stream}#{number}".encode(),
@@ -179,10 +179,10 @@ class Process:
 
     def _exchange(self, source: Own | Backlog, parcel: Parcel, answer: Answer) -> None:
         count = len(parcel.records)
-        if answer != "refused" or parcel.is_marker:  # a refused marker was told as well
+        if answer in ("yes", "no answer") or (answer == "refused" and parcel.is_marker):  # it was told as well
             for payload in parcel.records:
                 self._ledger.see(payload)
-        if answer == "no answer":
+        if answer in ("no answer", "not sent"):
             return
         if answer == "refused" and not parcel.is_marker:
             source.park(parcel, 0, count, "HTTP 403", count)
