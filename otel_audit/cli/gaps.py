@@ -12,6 +12,7 @@ import typer
 
 from otel_audit.cli.examples import examples
 from otel_audit.cli.expectations import read_expectations
+from otel_audit.cli.numbers import plural_s, shown_ranges
 from otel_audit.cli.options import DataOption, FormatOption, UrlOption, opened_reader
 from otel_audit.cli.output import Format, Shown, format_for, printable, write_rows
 from otel_audit.errors import MissingNumbersError
@@ -28,7 +29,6 @@ _WAIT_S = 5.0
 _PAUSE_S = 0.5
 _SILENT = timedelta(hours=1)
 """Twelve heartbeats, unless the producer's are set to come less often."""
-_SHOWN_RANGES = 5
 _SHOWN = (
     Shown("stream", "stream_id", style="bold"),
     Shown("service", "service_name"),
@@ -146,9 +146,8 @@ def _table_row(report: StreamReport) -> dict[str, Any]:
 
 
 def _range_text(ranges: Ranges) -> str:
-    shown = [str(first) if first == last else f"{first}-{last}" for first, last in ranges[:_SHOWN_RANGES]]
-    more = len(ranges) - len(shown)
-    return ", ".join(shown) + (f" and {more:,} more" if more else "")
+    text, more = shown_ranges(ranges)
+    return text + (f" and {more:,} more" if more else "")
 
 
 def _tell_silent(reports: Iterable[StreamReport], now: datetime) -> None:
@@ -168,11 +167,7 @@ def _raise_missing(reports: Sequence[StreamReport]) -> None:
         return
     total = sum(report.missing_count for report in lacking)
     unknown = sum(report.state == "unknown" for report in lacking)
-    text = f"{total:,} record{_s(total)} missing in {len(lacking):,} stream{_s(len(lacking))}"
+    text = f"{total:,} record{plural_s(total)} missing in {len(lacking):,} stream{plural_s(len(lacking))}"
     if unknown:
         text += f"; {unknown:,} of the streams never arrived at all"
     raise MissingNumbersError(text)
-
-
-def _s(count: int) -> str:
-    return "" if count == 1 else "s"

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from otel_audit.delivery.marking import Mark
 from otel_audit.delivery.notices import report
 from otel_audit.delivery.parcel import Parcel
 from otel_audit.disk import Disk
@@ -53,7 +54,7 @@ class Backlog:
         pools: Pools,
         disk: Disk,
         endpoint: str | None,
-        mark: Callable[[str, str, int], bytes],
+        mark: Mark,
         resource: Callable[[], tuple[bytes, str]],
     ) -> None:
         self._pools, self._disk, self._endpoint = pools, disk, endpoint
@@ -197,8 +198,7 @@ class Backlog:
         if isinstance(source, _Parked):
             return source.path
         batch: Batch = source.batch
-        records = list(zip(batch.numbers, batch.records, strict=True))[start:stop]
-        return self._pools.park(batch.header, records, reason, rejected)
+        return self._pools.park(batch.header, batch.numbered(start, stop), reason, rejected)
 
     def retry(self, paths: Sequence[Path]) -> int:
         """Send parked files again; returns how many records. Such as cannot be read stay parked."""

@@ -9,19 +9,18 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol, cast
+from typing import Literal, Protocol
 
 from otel_audit.config import Settings
 from otel_audit.delivery.backlog import Backlog
 from otel_audit.delivery.endpoint import Endpoint
+from otel_audit.delivery.marking import marking
 from otel_audit.delivery.outbox import Parcel
 from otel_audit.delivery.resource import EncodedResource
 from otel_audit.delivery.sender import Sender
 from otel_audit.delivery.transport import Transport
 from otel_audit.disk import Disk
 from otel_audit.errors import SpoolUnreadableError, SpoolUnwritableError, UnwritableError
-from otel_audit.otlp.markers import encode_marker
-from otel_audit.otlp.names import StreamState
 from otel_audit.spool.pools import Pools
 
 __all__ = ["Tally", "Work", "left_behind", "run_errand"]
@@ -111,11 +110,7 @@ def left_behind(pools: Pools, disk: Disk, endpoint: str | None, clock_ns: Callab
     Args:
         endpoint: only streams whose records are to go there are taken over; None: all.
     """
-
-    def mark(stream_id: str, state: str, last_number: int) -> bytes:
-        return encode_marker(stream_id, cast(StreamState, state), last_number, clock_ns())
-
-    return Backlog(pools, disk, endpoint, mark, EncodedResource().current)
+    return Backlog(pools, disk, endpoint, marking(clock_ns), EncodedResource().current)
 
 
 def run_errand(

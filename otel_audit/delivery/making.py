@@ -5,19 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import cast
 
 from otel_audit.config import Settings
 from otel_audit.delivery.backlog import Backlog
 from otel_audit.delivery.endpoint import Endpoint, without_password
+from otel_audit.delivery.marking import marking
 from otel_audit.delivery.outbox import Outbox
 from otel_audit.delivery.queue import DeliveryQueue
 from otel_audit.delivery.resource import EncodedResource
 from otel_audit.delivery.spooled import SpoolOutbox
 from otel_audit.disk import Disk
 from otel_audit.errors import ConfigError, SpoolUnwritableError
-from otel_audit.otlp.markers import encode_marker
-from otel_audit.otlp.names import StreamState
 from otel_audit.otlp.stamp import stream_stamp
 from otel_audit.spool.places import POOLS
 from otel_audit.spool.pools import Pools
@@ -61,7 +59,7 @@ class OutboxMaker:
         new_stream_id: Callable[[], str],
         disk: Disk,
     ) -> None:
-        self._settings, self._resource, self._clock_ns = settings, resource, clock_ns
+        self._settings, self._resource, self._mark = settings, resource, marking(clock_ns)
         self._endpoint = without_password(endpoint.url)
         self._new_stream_id, self._disk = new_stream_id, disk
         self._root: Path | None = None
@@ -119,6 +117,3 @@ class OutboxMaker:
             batch_delay_s=settings.batch_delay_s,
             heartbeat_s=settings.heartbeat_s,
         )
-
-    def _mark(self, stream_id: str, state: str, last_number: int) -> bytes:
-        return encode_marker(stream_id, cast(StreamState, state), last_number, self._clock_ns())

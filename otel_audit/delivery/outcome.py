@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from otel_audit.errors import BacklogFullError, UndeliveredError
+from otel_audit.errors import BacklogFullError, PeerBytesError, UndeliveredError
+from otel_audit.otlp.row_runs import parse_row_runs
 
-__all__ = ["Outcome", "QueueState", "Refusal", "backlog_full", "parse_rows", "undelivered"]
+__all__ = ["Outcome", "QueueState", "Refusal", "backlog_full", "undelivered"]
 
 _ANSWERS_NAMED = 5
 
@@ -57,28 +58,10 @@ class Outcome:
 
     def log_index(self, number: int) -> int | None:
         """The place of a record in the log; None where the collector had it before, or did not say."""
-        return parse_rows(self.rows, number - self.first)
-
-
-def parse_rows(rows: str, at: int) -> int | None:
-    """The log index of the record at a place in a request, by the collector's answer header about its rows.
-
-    The header is `<first>:<runs>`, the runs a letter and a count each, in the order of the request: `n` new rows, whose
-    indexes follow each other from `first`. None for a record that is no new row, and for a header of any other shape.
-    """
-    first, _, runs = rows.partition(":")
-    if not first.isascii() or not first.isdigit():
-        return None
-    index = int(first)
-    for run in runs.split(","):
-        letter, count = run[:1], run[1:]
-        if not count.isascii() or not count.isdigit():
+        try:
+            return parse_row_runs(self.rows).log_index(number - self.first)
+        except PeerBytesError:
             return None
-        if at < int(count):
-            return index + at if letter == "n" else None
-        at -= int(count)
-        index += int(count) if letter == "n" else 0
-    return None
 
 
 def undelivered(

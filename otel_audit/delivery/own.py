@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from otel_audit.delivery.backlog import note_delivered
+from otel_audit.delivery.marking import Mark
 from otel_audit.delivery.notices import report
 from otel_audit.delivery.parcel import Parcel
 from otel_audit.disk import is_full
@@ -45,7 +46,7 @@ class Own:
         self,
         open_stream: Callable[[], OwnStream],
         pools: Pools,
-        mark: Callable[[str, str, int], bytes],
+        mark: Mark,
         resource: Callable[[], tuple[bytes, str]],
         on_damage: Callable[[Path, str], None],
         on_apart: Callable[[str, int], None],
@@ -154,8 +155,7 @@ class Own:
     def park(self, parcel: Parcel, start: int, stop: int, reason: str, rejected: int) -> Path:
         """Park records that the peer refused. Raises UnwritableError."""
         batch = parcel.source
-        records = list(zip(batch.numbers, batch.records, strict=True))[start:stop]
-        return self._pools.park(batch.header, records, reason, rejected)
+        return self._pools.park(batch.header, batch.numbered(start, stop), reason, rejected)
 
     def end(self) -> None:
         """No record follows: say so in the file, lest it be unknown if this process cannot deliver it any more."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 
 from otel_audit.delivery.backlog import Backlog
 from otel_audit.delivery.change import LONGEST_WAIT_S
+from otel_audit.delivery.marking import Mark
 from otel_audit.delivery.notices import report
 from otel_audit.delivery.outbox import Outbox
 from otel_audit.delivery.outcome import Outcome, QueueState, Refusal, backlog_full
@@ -48,7 +49,7 @@ class SpoolOutbox(Outbox):
         *,
         pools: Pools,
         open_stream: Callable[[], OwnStream],
-        mark: Callable[[str, str, int], bytes],
+        mark: Mark,
         backlog: Backlog,
         max_bytes: int,
         batch_records: int,

@@ -32,6 +32,16 @@ class RowRuns:
     first: int | None
     runs: tuple[tuple[Fate, int], ...]
 
+    def log_index(self, at: int) -> int | None:
+        """The log index of the record at a place in the request; None for one that is no new row."""
+        index = self.first or 0
+        for fate, count in self.runs:
+            if at < count:
+                return index + at if fate == "n" else None
+            at -= count
+            index += count if fate == "n" else 0
+        return None
+
 
 def format_row_runs(rows: RowRuns) -> str | None:
     """The header's value; None for no records at all, and where it would take more than 2,000 characters."""

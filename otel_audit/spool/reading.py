@@ -40,6 +40,10 @@ class Batch:
     numbers: tuple[int, ...]
     end: int
 
+    def numbered(self, start: int, stop: int) -> list[tuple[int, bytes]]:
+        """(number, record) of those from `start` to `stop`."""
+        return list(zip(self.numbers[start:stop], self.records[start:stop], strict=True))
+
 
 class DeliveredMark:
     """How far a stream is delivered, beside its files.

@@ -16,6 +16,14 @@ QUICK = {"merge_fan_in": 4, "input_keep_s": 0.2, "index_run_rows": 2_000}
 UNLIMITED = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
 
 
+def nothing_gets_through(traffic: Traffic) -> None:
+    """What was under way when the limit came may still have been acknowledged; nothing after it is."""
+    traffic.refused(20)
+    acknowledged = len(traffic.acknowledged)
+    traffic.refused(20)
+    assert len(traffic.acknowledged) == acknowledged
+
+
 def test_a_limit_on_the_size_of_files_refuses_until_it_is_lifted(tmp_path: Path) -> None:
     """Needs no privileges: what `ulimit -f` or a quota does, in the middle of a file, to the data and to the log."""
     data = tmp_path / "data"
@@ -26,10 +34,7 @@ def test_a_limit_on_the_size_of_files_refuses_until_it_is_lifted(tmp_path: Path)
             traffic.more(1_000)
             before = held(pid, collector.port)
             resource.prlimit(pid, resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))
-            traffic.refused(20)
-            acknowledged = len(traffic.acknowledged)
-            traffic.refused(20)
-            assert len(traffic.acknowledged) == acknowledged
+            nothing_gets_through(traffic)
             assert "File too large" in until(peer.ready)
             resource.prlimit(pid, resource.RLIMIT_FSIZE, UNLIMITED)
             traffic.more(1_000)
@@ -51,10 +56,7 @@ def test_without_handles_those_connected_are_refused_until_there_are_some(tmp_pa
             assert not peer.ready()  # is connected now, and could not be later
             limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
             resource.prlimit(pid, resource.RLIMIT_NOFILE, (10, limits[1]))
-            traffic.refused(20)
-            acknowledged = len(traffic.acknowledged)
-            traffic.refused(20)
-            assert len(traffic.acknowledged) == acknowledged
+            nothing_gets_through(traffic)
             assert "Too many open files" in until(peer.ready)
             resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
             traffic.more(1_000)

@@ -29,6 +29,14 @@ def test_what_is_formatted_is_parsed_back(fates: list[Fate], first: int) -> None
     assert len(text) <= 2_000
 
 
+@given(st.lists(FATES, min_size=1, max_size=60), st.integers(0, 2**62))
+def test_new_rows_have_the_indexes_that_follow_the_first_and_others_have_none(fates: list[Fate], first: int) -> None:
+    rows = counted(fates, first)
+    places = [rows.log_index(at) for at in range(len(fates) + 1)]
+    assert [place for place in places if place is not None] == list(range(first, first + fates.count("n")))
+    assert [place is not None for place in places] == [*(fate == "n" for fate in fates), False]
+
+
 @given(st.one_of(st.text(max_size=60), st.from_regex(r"[0-9]{0,3}:?([ndcx][0-9]{0,2},?){0,5}", fullmatch=True)))
 def test_any_text_is_parsed_or_raises_only_our_error(text: str) -> None:
     try:

@@ -11,6 +11,7 @@ from typing import Any
 import typer
 
 from otel_audit.cli.examples import examples
+from otel_audit.cli.numbers import plural_s
 from otel_audit.cli.options import FormatOption
 from otel_audit.cli.output import Format, Shown, format_for, printable, write_rows
 from otel_audit.cli.spool import export, resend, sending
@@ -125,21 +126,19 @@ def _table_cells(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _pool_text(pool: Pool) -> str:
-    return f"{pool.files:,} file{_s(pool.files)}, {byte_text(pool.bytes)}" if pool.files else "none"
+    return f"{pool.files:,} file{plural_s(pool.files)}, {byte_text(pool.bytes)}" if pool.files else "none"
 
 
 def _warn(found: SpoolSurvey) -> None:
     """What an operator should look at, on stderr, whatever the format."""
     parked = sum(stream.parked for stream in found.streams)
     if parked:
-        typer.echo(f"{parked:,} record{_s(parked)} refused by a peer; `otel-audit spool list` says why", err=True)
+        typer.echo(f"{parked:,} record{plural_s(parked)} refused by a peer; `otel-audit spool list` says why", err=True)
     damaged = [stream.stream_id for stream in found.streams if stream.damaged]
     if damaged:
         typer.echo(f"damaged, what is sound of it is being delivered: {printable(', '.join(damaged))}", err=True)
-    if found.aside.files:
-        typer.echo(
-            f"{found.aside.files:,} damaged file{_s(found.aside.files)} kept whole in {found.root / 'aside'}", err=True
-        )
+    if count := found.aside.files:
+        typer.echo(f"{count:,} damaged file{plural_s(count)} kept whole in {found.root / 'aside'}", err=True)
     for path in found.strangers:
         typer.echo(f"not of a spool, and left alone: {printable(str(path))}", err=True)
 
@@ -178,7 +177,3 @@ def age_text(seconds: float) -> str:
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}"
     return f"{seconds:.0f} s"
-
-
-def _s(count: int) -> str:
-    return "" if count == 1 else "s"

@@ -10,6 +10,7 @@ import typer
 
 from otel_audit import bootstrap
 from otel_audit.cli.examples import examples
+from otel_audit.cli.numbers import shown_ranges
 from otel_audit.cli.options import FormatOption
 from otel_audit.cli.output import printable
 from otel_audit.cli.spool.options import EndpointOption, SpoolOption, StreamOption, matching
@@ -35,8 +36,6 @@ from otel_audit.ports import StreamReader
 from otel_audit.spool.survey import StreamSurvey, survey
 
 __all__ = ["add_to"]
-
-_SHOWN_RANGES = 5
 
 
 def add_to(group: typer.Typer) -> None:
@@ -154,6 +153,6 @@ def _named(streams: Sequence[StreamSurvey], first: int | None, last: int | None)
 
 def _tell(numbers: Mapping[str, Ranges], what: str) -> None:
     for stream_id, ranges in numbers.items():
-        shown = [str(first) if first == last else f"{first}-{last}" for first, last in ranges[:_SHOWN_RANGES]]
-        more = f" and {len(ranges) - len(shown):,} more ranges" if len(ranges) > len(shown) else ""
-        typer.echo(f"{printable(stream_id)}: {', '.join(shown)}{more} {what}", err=True)
+        text, more = shown_ranges(ranges)
+        text += f" and {more:,} more ranges" if more else ""
+        typer.echo(f"{printable(stream_id)}: {text} {what}", err=True)
