@@ -18,7 +18,6 @@ _EXTRAS: dict[str, list[str]] = _PROJECT["optional-dependencies"]
 
 # Never imported by us, each for a reason.
 _INDIRECT = {
-    "httptools": "uvicorn's parser, chosen by name",
     "uvloop": "uvicorn's event loop, taken when it is there",
     "pytz": "DuckDB gives TIMESTAMPTZ to Python through it",
     "opentelemetry-exporter-otlp": "what an application's own pipeline needs beside ours",
