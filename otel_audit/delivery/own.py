@@ -70,6 +70,11 @@ class Own:
         return None if self._opened is None else self._opened.stream.folder
 
     @property
+    def last(self) -> int:
+        """The highest number given, 0 at first."""
+        return 0 if self._opened is None else self._opened.stream.last
+
+    @property
     def is_finished(self) -> bool:
         """Whether nothing is left of it, or there never was anything."""
         return self._finished or self._opened is None

@@ -98,7 +98,10 @@ class SpoolOutbox(Outbox):
                 self._room.cancel(size)
                 if first:
                     self._note(first + len(records) - 1, size)
-                self._work.notify()
+                else:  # an interrupt may have come when the write was done
+                    self._entered = max(self._entered, self._own.last)
+                if self._closed:  # the sender waits for the last append under way; else it is woken for a batch only
+                    self._work.notify()
         return first
 
     def _await_apart(self, stream_id: str, count: int) -> None:

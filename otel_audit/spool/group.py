@@ -1,11 +1,12 @@
 """Group commit: threads that want to write at the same time share one write and one fsync.
 
-The first thread that comes leads: it writes what has gathered, and then tells those whose records were in it. Whoever
-came meanwhile waits, and one of them leads next. So a lone thread pays no hand-over to another one, and a crowd pays
-one fsync for all.
+The first thread that comes while another one writes opens a group and waits for its turn; whoever comes until then
+joins it. So a lone thread pays no hand-over to another one, and a crowd pays one fsync for all. Those who joined wait
+at the group's gate and pass it one by one, each letting in the next: woken all at once they would only wait again, for
+the interpreter.
 
-An exception may come from outside at any point (Ctrl-C in the main thread): then the thread leaves, and hands over what
-it had to do. Every step of that may be done twice.
+An exception may come from outside at any point (Ctrl-C in the main thread). Then the thread leaves; if it led a group
+of which nothing is written, the others begin anew.
 """
 
 from __future__ import annotations
@@ -27,41 +28,24 @@ class Numbering(Protocol):
         """The number of the last item that is durable."""
 
     def write(self, items: Sequence[bytes]) -> int:
-        """Make items durable under the numbers after `last`, all or none, and only then move `last` on."""
+        """Make items durable under the numbers after `last`, all or none, and only then move `last` on; returns the
+        number of the first."""
 
 
 class _Group:
-    """What one write holds; `first` is the number of its first item, 0 while none of it is durable."""
+    """What one write holds.
 
-    __slots__ = ("error", "first", "tickets")
-
-    def __init__(self) -> None:
-        self.tickets: list[_Ticket] = []
-        self.first = 0
-        self.error: Exception | None = None
-
-
-class _Ticket:
-    """One caller's share; `place` is that of its first item in the group.
-
-    `led` is the group that its thread writes for all, `heir` whoever leads after it.
+    `first` is the number of its first item, 0 while none of it is known to be durable; `before` is the last number as
+    its write began. Its leader holds `gate` until it is done with it, for good or ill.
     """
 
-    __slots__ = ("gate", "group", "heir", "items", "led", "place")
+    __slots__ = ("before", "error", "first", "gate", "items")
 
-    def __init__(self, items: Sequence[bytes]) -> None:
-        self.items = items
-        self.gate = threading.Lock()  # closed until the group is written or this ticket is to lead
-        self.gate.acquire()
-        self.place = 0
-        self.group: _Group | None = None
-        self.led: _Group | None = None
-        self.heir: _Ticket | None = None
-
-    def open(self) -> None:
-        """Let its thread go on; a second time does nothing."""
-        if self.gate.locked():
-            self.gate.release()
+    def __init__(self) -> None:
+        self.items: list[bytes] = []
+        self.gate = threading.Lock()
+        self.first = self.before = 0
+        self.error: Exception | None = None
 
 
 class GroupCommit:
@@ -70,8 +54,9 @@ class GroupCommit:
     def __init__(self, stream: Numbering) -> None:
         self._stream = stream
         self._lock = threading.Lock()
-        self._pending: list[_Ticket] = []
-        self._leader: _Ticket | None = None
+        self._turn = threading.Lock()
+        self._open: _Group | None = None  # still taking in
+        self._latest: _Group | None = None  # of which a write was last begun
         self._inside: set[int] = set()
 
     def submit(self, items: Sequence[bytes]) -> int:
@@ -89,71 +74,58 @@ class GroupCommit:
         me = threading.get_ident()
         if me in self._inside:
             return 0
-        ticket = _Ticket(items)
         try:
             self._inside.add(me)
-            with self._lock:
-                self._pending.append(ticket)
-                if self._leader is None:
-                    self._leader = ticket
-            if self._leader is not ticket:
-                ticket.gate.acquire()
-            if self._leader is ticket:
-                self._lead(ticket)
-        except BaseException:
-            self._leave(ticket)
-            raise
+            group, place = self._enter(items)
+            while not group.first and group.error is None:
+                self._look_after(group)
+                if not group.first:
+                    group, place = self._enter(items)
         finally:
             self._inside.discard(me)
-        group = ticket.group
-        assert group is not None
-        if not group.first:
+        if group.error is not None:
             raise SpoolUnwritableError(str(group.error)) from group.error
-        return group.first + ticket.place
+        return group.first + place
 
-    def _lead(self, ticket: _Ticket) -> None:
-        """Commit one group, and hand over to one of those who came meanwhile."""
-        group = ticket.led = _Group()
-        with self._lock:
-            group.tickets, self._pending = self._pending, []
-        try:
-            self._commit(group)
-        finally:
-            self._hand_over(ticket)
+    def _enter(self, items: Sequence[bytes]) -> tuple[_Group, int]:
+        """Lead a group or join one, until its leader is done with it; the group, and the items' place in it."""
+        mine = _Group()
+        with mine.gate:
+            with self._lock:
+                if self._open is None:
+                    self._open = mine
+                group = self._open
+                place = len(group.items)
+                group.items += items
+            if group is mine:
+                with self._turn:
+                    self._commit(mine)
+                return mine, 0
+        with group.gate:
+            return group, place
 
     def _commit(self, group: _Group) -> None:
-        items: list[bytes] = []
-        for ticket in group.tickets:
-            ticket.place = len(items)
-            items += ticket.items
-        before = self._stream.last
+        """Write it. With the turn."""
+        self._note_success()
+        with self._lock:
+            self._open = None
+        group.before = self._stream.last
+        self._latest = group
         try:
-            self._stream.write(items)
+            group.first = self._stream.write(group.items)
         except Exception as error:  # noqa: BLE001 - whatever it is, everybody in the group must hear of it
             group.error = error
-        finally:
-            # Also after an exception from outside: it may have come when the write was done.
-            if self._stream.last > before:
-                group.first = before + 1
 
-    def _hand_over(self, ticket: _Ticket) -> None:
-        group = ticket.led or _Group()
-        if not group.first and group.error is None:
-            group.error = InterruptedError("the thread that was writing was interrupted")
-        with self._lock:
-            if self._leader is ticket:
-                ticket.heir = self._pending[0] if self._pending else None
-                self._leader = ticket.heir
-        for other in group.tickets:
-            other.group = group
-            other.open()
-        if ticket.heir is not None:
-            ticket.heir.open()
+    def _note_success(self) -> None:
+        """Whoever wrote last may have been interrupted when it was done and nobody knew. With the turn."""
+        group = self._latest
+        if group is not None and not group.first and self._stream.last > group.before:
+            group.first = group.before + 1
 
-    def _leave(self, ticket: _Ticket) -> None:
-        """Its thread will wait no longer, and lead nobody."""
+    def _look_after(self, group: _Group) -> None:
+        """Its leader was interrupted: find out whether it is written; if not, nobody shall join it any more."""
+        with self._turn:
+            self._note_success()
         with self._lock:
-            if ticket in self._pending:
-                self._pending.remove(ticket)
-        if ticket.led is not None or self._leader is ticket:
-            self._hand_over(ticket)
+            if self._open is group:
+                self._open = None
