@@ -23,7 +23,7 @@ def new_spool(root: Path, disk: Disk | None = None) -> Pools:
 
 def own_stream(
     root: Path,
-    stream_id: str = "s1",
+    stream_id: str | Callable[[], str] = "s1",
     *,
     disk: Disk | None = None,
     resource: Callable[[], tuple[bytes, str]] | None = None,
@@ -36,7 +36,7 @@ def own_stream(
     return OwnStream(
         root,
         disk or Disk(),
-        new_stream_id=lambda: stream_id,
+        new_stream_id=stream_id if callable(stream_id) else lambda: stream_id,
         endpoint=endpoint,
         resource=resource or (lambda: described),
         stamp=lambda stream: lambda number: b"#%d" % number,

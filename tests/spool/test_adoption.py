@@ -304,7 +304,7 @@ def test_many_adopters_at_once_share_the_streams(pools: Pools, tmp_path: Path) -
 def be_born_and_die(pools: Pools, rounds: int, log: Path) -> None:
     with log.open("ab", buffering=0) as out:
         for _ in range(rounds):
-            stream = own_stream(pools.root, str(uuid4()), synced=False)
+            stream = own_stream(pools.root, lambda: str(uuid4()), synced=False)
             for record in (b"a", b"b"):
                 number = stream.write([record])
                 out.write(f"{stream.stream_id} {record.decode()}#{number}\n".encode())
