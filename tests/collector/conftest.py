@@ -95,7 +95,7 @@ def request_of(*record_ids: str | bytes, others: int = 0) -> bytes:
     for record_id in record_ids:
         record = records.add(time_unix_nano=1_700_000_000_000_000_000)
         if isinstance(record_id, bytes):
-            placeholder = uuid.uuid4().hex[: len(record_id)]
+            placeholder = f"~{len(swaps)}".ljust(len(record_id), "~")  # as it stands in no other id
             assert len(placeholder) == len(record_id)
             swaps[placeholder.encode()] = record_id
             record_id = placeholder

@@ -1,4 +1,4 @@
-"""The torture run itself, with fixed seeds: nothing is lost, nothing doubled; and the bed finds what is planted."""
+"""The torture run itself, three minutes with fixed seeds: nothing is lost, nothing doubled; and the bed finds what is planted."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class Run:
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("--seconds", "30", "--seed", "7"),
-        ("--seconds", "20", "--seed", "11", "--plain"),
-        ("--seconds", "15", "--seed", "23", "--durability", "process"),
-        ("--seconds", "15", "--seed", "5", "--durability", "collector"),
+        ("--seconds", "75", "--seed", "7"),
+        ("--seconds", "45", "--seed", "11", "--plain"),
+        ("--seconds", "30", "--seed", "23", "--durability", "process"),
+        ("--seconds", "30", "--seed", "5", "--durability", "collector"),
     ],
     ids=" ".join,
 )
