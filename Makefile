@@ -62,9 +62,13 @@ docs: $(STAMP) ## Write the reference pages that are made from code; tests say w
 
 bench: $(STAMP) ## All benches at small sizes; bench/README.md has the sizes of the published numbers
 	$(BIN)/python -m bench.append --seconds 3
+	$(BIN)/python -m bench.append --seconds 3 --threads 16 --pause-ms 0
+	$(BIN)/python -m bench.spool --seconds 1
 	$(BIN)/python -m bench.ingest --seconds 10
 	$(BIN)/python -m bench.lookup --rows 300000
+	$(BIN)/python -m bench.replay --others 60000 --seal-rows 50000
 	$(BIN)/python -m bench.size --records 100000
+	$(BIN)/python -m bench.completeness --rows 300000
 
 matrix: duckdb-older lowest ## The tests at the other end of the supported versions
 

@@ -62,6 +62,12 @@ FROM quarantine
 ORDER BY recorded_at DESC
 LIMIT 20;
 
+-- What producers sent and the archive does not have, per stream.
+SELECT stream_id, service_name, state, emitted, archived, missing_count, missing, last_seen
+FROM completeness
+WHERE missing_count > 0 OR awaited > 0
+ORDER BY last_seen DESC;
+
 -- An hour later: a new list of files, then ask again.
 .read query/files.sql
 SELECT count(*) AS activities FROM activity;

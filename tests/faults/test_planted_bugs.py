@@ -26,6 +26,8 @@ from tests.faults import bed
 from tests.faults.disk import Content, Fault, FaultyDisk, spoilt
 from tests.faults.world import SETTINGS, Ledger, Violation, World, check, persist
 
+pytestmark = pytest.mark.slow
+
 RIGHT_STEPS = ("write", "sync", "name", "sync", "drop")
 
 

@@ -23,6 +23,8 @@ from otel_audit.spool.stream import OwnStream
 from tests.faults import append_disk, spool_bed, spool_world
 from tests.faults.append_disk import AppendDisk
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def _quiet() -> Iterator[None]:

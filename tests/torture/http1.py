@@ -61,10 +61,10 @@ def answer(status: int, reason: str, *headers: tuple[str, str], body: bytes = b"
 
 
 async def read_head(reader: asyncio.StreamReader) -> bytes | None:
-    """The next head on a connection; None at its end."""
+    """The next head on a connection; None at its end, or where something else than a head comes."""
     try:
         return await reader.readuntil(b"\r\n\r\n")
-    except (asyncio.IncompleteReadError, ConnectionError):
+    except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, ConnectionError):
         return None
 
 
