@@ -5,8 +5,8 @@ PYTHON ?= python3
 VENV ?= .venv
 # How long `make torture` goes on.
 SECONDS ?= 180
-# Processes that run tests side by side.
-JOBS ?= auto
+# Processes that run tests side by side: some more than there are processors, for many tests wait for a network or a disk.
+JOBS ?= $(shell echo $$(( ($$(getconf _NPROCESSORS_ONLN) * 3 + 1) / 2 )))
 # Where the packages that only CI needs are put; always safe to delete.
 CI_DIR ?= .ci/work
 

@@ -11,7 +11,7 @@ import hypothesis
 import pytest
 
 # A deadline per example would be a timing assert, and these machines are noisy. CI looks longer than a desk does.
-hypothesis.settings.register_profile("desk", deadline=None, max_examples=40)
+hypothesis.settings.register_profile("desk", deadline=None, max_examples=20)
 hypothesis.settings.register_profile("ci", deadline=None, max_examples=150, print_blob=True)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") == "true" else "desk")
 

@@ -15,7 +15,14 @@ from tests.contract.factories import BACKENDS, OpenRepo
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
 
-@pytest.fixture(scope="session", params=list(BACKENDS))
+# What is special in it, reading beside a collector that writes, the reader's and the repo's own tests look at too.
+_SLOW = {"otel-folder"}
+
+
+@pytest.fixture(
+    scope="session",
+    params=[pytest.param(name, marks=pytest.mark.slow) if name in _SLOW else name for name in BACKENDS],
+)
 def backend(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenRepo]:
     with BACKENDS[request.param](tmp_path_factory.mktemp(request.param)) as open_repo:
         yield open_repo

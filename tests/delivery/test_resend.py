@@ -77,6 +77,7 @@ def test_without_an_answer_it_ends_when_patience_does_and_the_rest_stays(spool: 
     assert (stream.state, stream.delivered, stream.waiting_records) == ("left", 2, 3)
 
 
+@pytest.mark.slow
 def test_a_slow_peer_is_not_given_up_as_long_as_it_answers(spool: FilledSpool, peer: Peer) -> None:
     """All of it takes longer than patience lasts, and a pause comes at the end."""
 

@@ -14,7 +14,7 @@ from tests.faults import bed
 from tests.faults.disk import FaultyDisk
 from tests.faults.world import Ledger
 
-_SAMPLE = 149
+_SAMPLE = 301
 _PAIRS = 1_500
 _PARTS = 4
 """Of a table that takes minutes: for processes side by side, and for less to do again where one is broken."""
@@ -52,7 +52,7 @@ def test_the_scenario_merges_seals_removes_and_spills(tmp_path: Path) -> None:
 
 
 def test_a_sample_of_single_faults_breaks_no_promise(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Every 149th cell of the table, so that operations and kinds of fault both take turns."""
+    """Every 301st cell of the table, so that operations and kinds of fault both take turns."""
     trace = bed.operations(tmp_path)
     cases = bed.matrix(trace)[::_SAMPLE]
     told("a sample of single faults", len(cases), len(trace), bed.violations(tmp_path, cases), capsys)

@@ -30,6 +30,7 @@ def found(base: Path, kind: str, fault: Fault) -> str:
     return first
 
 
+@pytest.mark.slow
 def test_a_note_that_is_durable_before_its_record_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A number that reads as a repeat, of a record that is nowhere, would hide a loss."""
     write = writer.Writer.write
@@ -45,6 +46,7 @@ def test_a_note_that_is_durable_before_its_record_is_found(tmp_path: Path, monke
     assert "nowhere" in what or "not there" in what
 
 
+@pytest.mark.slow
 def test_an_answer_before_its_notes_are_durable_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     note = writer.Writer._note
 

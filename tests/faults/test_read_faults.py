@@ -22,7 +22,7 @@ from tests.log.rows import incoming
 from tests.log.test_store import open_store, record_ids
 
 _TRIES = 4
-_SAMPLE = 37
+_SAMPLE = 101
 
 
 @pytest.fixture

@@ -158,6 +158,7 @@ def test_a_head_without_an_end_is_refused(tmp_path: Path) -> None:
             assert peer.metric('otel_audit_closed_connections_total{reason="large_head"}') == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", [b"", b"\r\n"], ids=["nothing", "an empty line"])
 def test_a_connection_over_which_nothing_comes_is_closed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: bytes
@@ -169,6 +170,7 @@ def test_a_connection_over_which_nothing_comes_is_closed(
             assert peer.metric('otel_audit_closed_connections_total{reason="idle"}') == 1
 
 
+@pytest.mark.slow
 def test_a_peer_that_does_not_take_its_answer_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "_STALLED_S", 0.5)
     monkeypatch.setattr(connections, "_CLOSING_S", 0.5)
@@ -182,6 +184,7 @@ def test_a_peer_that_does_not_take_its_answer_is_cut_off(tmp_path: Path, monkeyp
             until(lambda: peer.metric("otel_audit_connections") == 1)
 
 
+@pytest.mark.slow
 def test_a_connection_that_cannot_be_closed_for_what_is_unsent_is_cut_off(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -223,6 +226,7 @@ def leave(client: socket.socket) -> None:
     client.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [vanish, leave])
 def test_a_client_that_is_gone_before_its_answer_has_sent_its_records_all_the_same(
     tmp_path: Path, how: Callable[[socket.socket], None]

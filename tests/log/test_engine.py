@@ -126,8 +126,8 @@ def test_merges_and_seals_keep_every_row_once_while_it_writes(tmp_path: Path) ->
         for at in range(200):
             log.submit(request(record(f"r{at}"))).result()
         wait_until(lambda: log.stats().seals >= 2 and log.stats().merges >= 2)
-        assert rows(tmp_path) == [f"r{at}" for at in range(200)]
-        assert folder_status(tmp_path, check=True).faults == []
+    assert rows(tmp_path) == [f"r{at}" for at in range(200)]
+    assert folder_status(tmp_path, check=True).faults == []
     with open_log(tmp_path) as log:
         assert log.seal() == 1
         stats = log.stats()

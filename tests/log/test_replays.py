@@ -133,6 +133,7 @@ def test_nothing_comes_of_a_replay_after_very_many_records(tmp_path: Path, kind:
     replay_everywhere(Replays(tmp_path / "data", KINDS[kind]), 20_000)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_ids_from_many_sealed_files_are_known_in_one_request_and_contradictions_too(tmp_path: Path, kind: str) -> None:
     replays = Replays(tmp_path / "data", KINDS[kind])

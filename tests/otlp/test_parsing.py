@@ -56,6 +56,7 @@ print(json.dumps(seen))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="looks its size up in /proc")
 def test_a_record_is_never_refused_for_want_of_memory() -> None:
     """It would be held in quarantine, and its sender be told that all is well."""

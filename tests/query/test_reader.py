@@ -86,6 +86,7 @@ FILTERS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", FILTERS, ids=lambda where: str(where.to_json()))
 def test_every_read_agrees_with_the_same_records_in_memory(mixed, where):
     """Filters, both orders, limits, pages, log order and counts mean the same over Parquet as over a list."""

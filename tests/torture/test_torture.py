@@ -1,4 +1,4 @@
-"""The torture run itself, three minutes with fixed seeds: nothing is lost, nothing doubled; and the bed finds what is planted."""
+"""The torture itself, three minutes with fixed seeds: nothing is lost, nothing doubled; what is planted is found."""
 
 from __future__ import annotations
 
