@@ -30,7 +30,7 @@ class _Opened:
 
 
 class Own:
-    """`write` is for any thread, the rest for the sender's.
+    """`write` and `end` are for any thread, the rest for the sender's.
 
     The stream is made with the first record: a process that only reads, or only forks workers, has none.
 
@@ -163,10 +163,12 @@ class Own:
         return self._pools.park(batch.header, batch.numbered(start, stop), reason, rejected)
 
     def end(self) -> None:
-        """No record follows: say so in the file, lest it be unknown if this process cannot deliver it any more."""
-        if self._opened is not None and not self._ended:
-            self._ended = True
-            self._untold = self._write_end(self._opened.stream)
+        """No record follows: say so in the file, lest it be unknown if this process cannot deliver it any more. For any
+        thread; a second call does nothing."""
+        with self._lock:
+            if self._opened is not None and not self._ended:
+                self._ended = True
+                self._untold = self._write_end(self._opened.stream)
 
     def _write_end(self, stream: OwnStream) -> bytes | None:
         """The marker, where the disk does not take it: the stream is whole without it, only not known to be."""

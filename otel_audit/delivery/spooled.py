@@ -293,6 +293,14 @@ class SpoolOutbox(Outbox):
                 refused=sum(count for _, count in self._held.counts()),
             )
 
+    def stop(self) -> None:
+        """See `Outbox.stop`. What is left is left with its end, lest it look like the stream of a killed process."""
+        super().stop()
+        with self._lock:
+            is_whole = self._closed and not self._room.reserved_bytes
+        if is_whole:
+            self._own.end()
+
     def let_go(self) -> None:
         """See `Outbox.let_go`; what is not delivered, the next process delivers."""
         self._backlog.let_go()

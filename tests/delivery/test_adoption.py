@@ -26,7 +26,7 @@ from tests.delivery.processes import (
     named,
     open_log,
 )
-from tests.delivery.scripted_peer import Peer, Reply, until
+from tests.delivery.scripted_peer import Peer, Reply, Seen, until
 
 
 @pytest.fixture(params=["process", "disk"])
@@ -108,12 +108,15 @@ def test_generations_that_all_find_the_collector_away_lose_nothing(peer: Peer, d
     assert left_in(spool) == NOTHING_LEFT
 
 
+@pytest.mark.parametrize("is_under_way", [False, True], ids=["not tried yet", "under way"])
 def test_a_stream_that_was_closed_with_the_collector_away_ends_as_closed(
-    peer: Peer, durability: str, spool: Path
+    peer: Peer, durability: str, spool: Path, is_under_way: bool
 ) -> None:
-    peer.otherwise = lambda seen: Reply(503)
+    tried: list[Seen] = []
+    peer.otherwise = lambda seen: (tried.append(seen), Reply(503))[1]
     log = open_log(peer.url, "first", durability=durability, spool_dir=str(spool), exit_flush_s=0.2)
     append_all(log, named("first", 3))
+    until(lambda: tried or not is_under_way)
     with pytest.raises(UndeliveredError) as caught:
         log.close()
     assert (caught.value.count, caught.value.kept) == (3, True)
@@ -122,6 +125,7 @@ def test_a_stream_that_was_closed_with_the_collector_away_ends_as_closed(
     with open_log(peer.url, "second", durability=durability, spool_dir=str(spool)) as log:
         append_all(log, ["second"])
         until(lambda: len(peer.told) == 1)
+        assert [state for _, state, _ in peer.told] == ["closed"]
     assert Counter(peer.delivered) == Counter([*named("first", 3), "second"])
     assert left_in(spool) == NOTHING_LEFT
 
