@@ -46,7 +46,7 @@ class Backlog:
     Args:
         endpoint: only streams whose records are to go there are taken over; None: all.
         mark: makes a marker: stream, state, highest number given.
-        resource: for markers about streams, the serialized Resource and its schema URL.
+        resource: for markers about streams of which no file tells, the serialized Resource and its schema URL.
     """
 
     def __init__(
@@ -147,7 +147,7 @@ class Backlog:
         if stream.has_begun and not stream.reader.closed:
             # Told before the folder goes: if this process dies too, the next one tells it.
             marker = self._mark(stream.stream_id, "recovered", stream.reader.last)
-            return Parcel(*self.resource(), (marker,), 0, True, _Adopted(stream, None))
+            return Parcel(*(stream.reader.described or self.resource()), (marker,), 0, True, _Adopted(stream, None))
         return None
 
     def end_part(self, parcel: Parcel, stop: int, *, is_refused: bool) -> None:

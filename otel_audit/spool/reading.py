@@ -118,6 +118,11 @@ class StreamReader:
         self._damaged = self._unnoted = False
         self._delivered_last = self.last
 
+    @property
+    def described(self) -> tuple[bytes, str] | None:
+        """The stream's serialized Resource and its schema URL; None where no file that was read tells."""
+        return (self._header.resource, self._header.schema_url) if self._header.resource else None
+
     def next_batch(self, written: tuple[SegmentName, int] | None, max_records: int, max_bytes: int) -> Batch | None:
         """The next batch; None when there is nothing to send now. Give each batch back to `delivered` before the next.
 

@@ -65,6 +65,7 @@ def test_what_a_killed_process_had_taken_the_next_one_delivers(peer: Peer, durab
     (its_stream,) = [stream for stream, numbers in peer.streams.items() if numbers == [1, 2, 3, 4, 5]]
     assert peer.told[0] == (its_stream, "recovered", 5)
     assert peer.told[1][1:] == ("closed", 1)
+    assert [seen.service for seen in peer.seen if seen.is_marker] == ["first", "second"]
     assert left_in(spool) == NOTHING_LEFT
 
 
