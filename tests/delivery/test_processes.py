@@ -108,9 +108,12 @@ def test_a_child_of_a_child_has_a_stream_of_its_own(peer: Peer, durability: str)
 
 
 FORK_IN_C = """
-import ctypes, os
+import ctypes, os, time
 from tests.delivery.processes import append_all
 log = OTelActivityLogRepo()
+# Those that looked for the Resource are joined, but may not have come to their end.
+while os.path.exists("/proc/self/task") and len(os.listdir("/proc/self/task")) > 1:
+    time.sleep(0.01)
 worker = ctypes.PyDLL(None).fork()
 append_all(log, ["worker-0", "worker-1"] if worker == 0 else ["master-0", "master-1"])
 log.close()
