@@ -169,6 +169,7 @@ def test_a_peer_that_is_not_there_yet_gets_everything_later(peer: Peer, deliver_
     delivery = deliver_to(peer.url)
     sent = records(4)
     delivery.offer(sent, 0)
+    until(lambda: delivery.stats().trouble)
     with pytest.raises(UndeliveredError, match="Connection") as caught:
         delivery.flush(0.05)
     assert caught.value.count == 4
@@ -339,6 +340,7 @@ def test_close_says_what_it_could_not_deliver_and_whether_it_is_kept(
     peer.otherwise = lambda seen: Reply(503)
     delivery = deliver_to(peer.url)
     delivery.offer(records(3), 0)
+    until(lambda: delivery.stats().trouble)
     with pytest.raises(UndeliveredError, match="503") as caught:
         if how == "close":
             delivery.close(0.05)
