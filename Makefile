@@ -35,7 +35,7 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP) ## The whole way on real data: this repository's history over OTLP into Parquet, and back by SQL
 	$(BIN)/otel-audit demo
 
-test: $(STAMP) ## The fast tests, under a minute
+test: $(STAMP) ## The fast tests: about a minute on two cores
 	$(PYTEST) -m 'not slow' $(PARALLEL)
 
 torture: $(STAMP) ## Real processes, killed and cut off at random: SECONDS=180, SEED=a new one
