@@ -194,7 +194,7 @@ class SpoolOutbox(Outbox):
             if closed and self._room.reserved_bytes:  # an append that began before `close` is still under way
                 self._work.wait(FULL_LOOK_S)
                 return None
-        if closed and not self._own.is_finished:
+        if closed:
             self._own.end()
         parcel = self._own.next_parcel(self._batch_records, self._batch_bytes)
         if parcel is None:

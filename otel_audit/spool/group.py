@@ -77,10 +77,8 @@ class GroupCommit:
         try:
             self._inside.add(me)
             group, place = self._enter(items)
-            while not group.first and group.error is None:
-                self._look_after(group)
-                if not group.first:
-                    group, place = self._enter(items)
+            while not self._is_done(group):
+                group, place = self._enter(items)
         finally:
             self._inside.discard(me)
         if group.error is not None:
@@ -122,10 +120,14 @@ class GroupCommit:
         if group is not None and not group.first and self._stream.last > group.before:
             group.first = group.before + 1
 
-    def _look_after(self, group: _Group) -> None:
-        """Its leader was interrupted: find out whether it is written; if not, nobody shall join it any more."""
+    def _is_done(self, group: _Group) -> bool:
+        """Whether it is written or has failed, now that its leader has left it. If neither, the leader was interrupted,
+        and nobody shall join it any more."""
+        if group.first or group.error is not None:
+            return True
         with self._turn:
             self._note_success()
         with self._lock:
             if self._open is group:
                 self._open = None
+        return group.first > 0

@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import structlog
 
 from tests.faults import spool_bed as bed
 from tests.faults.append_disk import AppendDisk
 from tests.faults.spool_world import Ledger, check_after
 from tests.faults.test_every_fault import told
 
+pytestmark = pytest.mark.usefixtures("quiet")
+
 _SAMPLE = 23
 _PAIRS = 5_000
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    """Thousands of runs in which the disk fails would report each of it."""
-    structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
-    yield
-    structlog.reset_defaults()
 
 
 def test_the_story_has_every_operation_and_every_kind_of_end(tmp_path: Path) -> None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
 
 from otel_audit.delivery.backlog import Backlog
 from otel_audit.delivery.own import Own
@@ -23,14 +22,7 @@ from otel_audit.spool.stream import OwnStream
 from tests.faults import append_disk, spool_bed, spool_world
 from tests.faults.append_disk import AppendDisk
 
-pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
-    yield
-    structlog.reset_defaults()
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quiet")]
 
 
 @pytest.fixture
@@ -172,7 +164,6 @@ def test_a_stream_that_is_removed_before_it_is_told_where_it_ends_is_found(
     assert "was told" in first_found(tmp_path, [{}])
 
 
-@pytest.mark.slow
 def test_a_folder_taken_for_durable_because_it_is_there_is_found(
     tmp_path: Path, trace: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,7 +19,7 @@ from otel_audit.spool.owner import OwnerLock, is_owned
 from otel_audit.spool.places import ASIDE, DELIVERED, OWNER, SENT, STREAMS, SegmentName, segments
 from otel_audit.spool.pools import Pools
 from otel_audit.spool.reading import DeliveredMark
-from otel_audit.spool.stream import OwnStream, remove_stream
+from otel_audit.spool.stream import remove_stream
 from tests.delivery.processes import end_of, ended_well, in_fork, killed
 from tests.spool.plain import ENDPOINT, new_spool, own_stream
 
@@ -344,16 +344,7 @@ def test_a_stream_whose_folder_is_taken_before_it_is_owned_gets_another_one(
 
     monkeypatch.setattr(OwnerLock, "create", create)
     ids = iter(["s1", "s2"])
-    stream = OwnStream(
-        pools.root,
-        Disk(),
-        new_stream_id=lambda: next(ids),
-        endpoint="",
-        resource=lambda: (b"", ""),
-        stamp=lambda stream: lambda number: b"",
-        synced=False,
-        segment_bytes=1,
-    )
+    stream = own_stream(pools.root, lambda: next(ids), synced=False)
     assert takers[0] is not None
     assert (stream.stream_id, is_owned(stream.folder)) == ("s2", True)
 

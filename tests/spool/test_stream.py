@@ -98,16 +98,7 @@ def test_a_stream_whose_folder_cannot_be_made_says_so(root: Path) -> None:
 def test_an_id_that_is_taken_is_not_used_again(root: Path) -> None:
     first = own_stream(root)
     ids = iter(["s1", "s1", "s2"])
-    other = OwnStream(
-        root,
-        Disk(),
-        new_stream_id=lambda: next(ids),
-        endpoint="",
-        resource=lambda: (b"", ""),
-        stamp=lambda stream: lambda number: b"",
-        synced=True,
-        segment_bytes=1,
-    )
+    other = own_stream(root, lambda: next(ids))
     assert (first.stream_id, other.stream_id) == ("s1", "s2")
 
 
