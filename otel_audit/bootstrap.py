@@ -17,6 +17,7 @@ import requests
 from otel_audit.config import Settings
 from otel_audit.delivery.endpoint import resolve_endpoint
 from otel_audit.errors import ConfigError, MissingExtraError, NotADataFolderError
+from otel_audit.model.printing import public_url
 from otel_audit.otlp.names import LOG_HEADER
 from otel_audit.ports import ActivityLogReader
 from otel_audit.repos.http_reader import HttpReader
@@ -40,8 +41,8 @@ def open_repo(settings: Settings) -> OTelActivityLogRepo:
 
 
 def endpoint_url(settings: Settings, env: Mapping[str, str] | None = None) -> str:
-    """The URL that records are posted to. Raises ConfigError."""
-    return resolve_endpoint(os.environ if env is None else env, audit_endpoint=settings.endpoint).url
+    """The URL that records are posted to, as it may be shown. Raises ConfigError."""
+    return resolve_endpoint(os.environ if env is None else env, audit_endpoint=settings.endpoint).shown_url
 
 
 def open_reader(settings: Settings, env: Mapping[str, str] | None = None) -> HttpReader | DuckDBReader:
@@ -61,9 +62,10 @@ def open_reader(settings: Settings, env: Mapping[str, str] | None = None) -> Htt
         return HttpReader(endpoint.base_url)
     if Path(settings.data_dir).is_dir():
         return open_folder_reader(Path(settings.data_dir), settings)
+    asked = public_url(endpoint.base_url or endpoint.url)
     raise ConfigError(
-        f"nothing to read: no collector of ours answers at {endpoint.base_url or endpoint.url}, and there is no data "
-        f"folder {settings.data_dir}. Name a folder or a collector's URL"
+        f"nothing to read: no collector of ours answers at {asked}, and there is no data folder {settings.data_dir}. "
+        "Name a folder or a collector's URL"
     )
 
 

@@ -20,13 +20,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from otel_audit.model.printing import printable
+
 __all__ = ["Format", "Shown", "csv_cell", "format_for", "json_text", "printable", "terminal", "write_rows"]
 
 Row = Mapping[str, Any]
 
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
-# C0, DEL, C1, line and paragraph separators, and the characters that turn text round (Trojan Source).
-_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 # JSON escapes C0 itself; its own line breaks and indents must stay.
 _UNPRINTABLE_IN_JSON = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 PIPE_WIDTH = 160
@@ -54,17 +54,6 @@ class Shown:
 def format_for(chosen: Format | None, stream: TextIO) -> Format:
     """The format asked for; else a table on a terminal and JSON lines elsewhere."""
     return chosen or (Format.TABLE if stream.isatty() else Format.JSONL)
-
-
-def printable(text: str) -> str:
-    """Text that changes nothing but itself on a terminal: every control character becomes its escape."""
-    return _UNPRINTABLE.sub(_escape, text)
-
-
-def _escape(match: re.Match[str]) -> str:
-    short = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
-    code = ord(match[0])
-    return short.get(match[0]) or (f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}")
 
 
 def csv_cell(value: Any) -> str:

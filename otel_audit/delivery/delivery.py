@@ -23,7 +23,7 @@ from opentelemetry.sdk.resources import Resource
 
 from otel_audit.config import Settings
 from otel_audit.delivery.cause import cause
-from otel_audit.delivery.endpoint import Endpoint, without_password
+from otel_audit.delivery.endpoint import Endpoint
 from otel_audit.delivery.fates import Fates
 from otel_audit.delivery.making import OutboxMaker
 from otel_audit.delivery.meters import METERS
@@ -36,6 +36,7 @@ from otel_audit.delivery.stats import DeliveryStats, gather
 from otel_audit.delivery.transport import Transport
 from otel_audit.disk import Disk
 from otel_audit.errors import BacklogFullError, ReaderUnavailableError, UndeliveredError
+from otel_audit.model.printing import public_url
 from otel_audit.model.record import ActivityRecord
 from otel_audit.otlp.encode import encode_record
 from otel_audit.otlp.names import LOG_HEADER
@@ -221,12 +222,12 @@ class Delivery:
             with unobserved():
                 answer = transport.get(url)
         except Exception as error:  # whatever stands between us and an answer, a credential provider's errors included
-            raise ReaderUnavailableError(f"{without_password(url)}: {cause(error)}") from error
+            raise ReaderUnavailableError(f"{public_url(url)}: {cause(error)}") from error
         finally:
             transport.close()
         log = answer.headers.get(LOG_HEADER)
         if log is None and (answer.status >= 500 or answer.status == 429):
-            raise ReaderUnavailableError(f"{without_password(url)}: HTTP {answer.status}")
+            raise ReaderUnavailableError(f"{public_url(url)}: HTTP {answer.status}")
         return log
 
     def access(self, url: str) -> tuple[requests.Session, dict[str, str]] | None:

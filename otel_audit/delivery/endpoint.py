@@ -22,8 +22,9 @@ from opentelemetry.util.re import parse_env_headers
 from otel_audit._version import __version__
 from otel_audit.delivery.notices import report
 from otel_audit.errors import ConfigError
+from otel_audit.model.printing import public_url
 
-__all__ = ["DEFAULT_BASE_URL", "LOGS_PATH", "Compression", "Endpoint", "resolve_endpoint", "without_password"]
+__all__ = ["DEFAULT_BASE_URL", "LOGS_PATH", "Compression", "Endpoint", "resolve_endpoint"]
 
 DEFAULT_BASE_URL = "http://127.0.0.1:4318"
 LOGS_PATH = "/v1/logs"
@@ -57,8 +58,8 @@ class Endpoint:
 
     @property
     def shown_url(self) -> str:
-        """The URL without a password, for messages."""
-        return without_password(self.url)
+        """The URL as it may be shown and kept; see `public_url`."""
+        return public_url(self.url)
 
     @property
     def base_url(self) -> str | None:
@@ -67,13 +68,6 @@ class Endpoint:
         if parts.query or not parts.path.endswith(LOGS_PATH):
             return None
         return urlunsplit((parts.scheme, parts.netloc, parts.path.removesuffix(LOGS_PATH), "", ""))
-
-
-def without_password(url: str) -> str:
-    """A URL as it may be shown: without user and password."""
-    scheme, separator, rest = url.partition("://")
-    authority, slash, path = rest.partition("/")
-    return f"{scheme}{separator}{authority.rpartition('@')[2]}{slash}{path}"
 
 
 def resolve_endpoint(
@@ -131,7 +125,7 @@ def _url(env: Mapping[str, str], argument: str | None, audit_endpoint: str) -> t
         report(
             "warning",
             "activity records go where OTEL_EXPORTER_OTLP_ENDPOINT points; set OTEL_AUDIT_ENDPOINT to choose",
-            url=without_password(url),
+            url=public_url(url),
         )
         return url, "OTEL_EXPORTER_OTLP_ENDPOINT"
     return DEFAULT_BASE_URL + LOGS_PATH, "default"
@@ -163,7 +157,7 @@ def _check_url(url: str, source: str) -> None:
     except ValueError:
         usable = False
     if not usable:
-        raise ConfigError(f"{source}: {without_password(url)!r} is no URL like http://collector:4318")
+        raise ConfigError(f"{source}: {public_url(url)!r} is no URL like http://collector:4318")
 
 
 def _headers(env: Mapping[str, str], given: Mapping[str, str] | None) -> dict[str, str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from otel_audit.config import Settings
 from otel_audit.delivery.backlog import Backlog
-from otel_audit.delivery.endpoint import Endpoint, without_password
+from otel_audit.delivery.endpoint import Endpoint
 from otel_audit.delivery.marking import marking
 from otel_audit.delivery.outbox import Outbox
 from otel_audit.delivery.queue import DeliveryQueue
@@ -16,6 +16,7 @@ from otel_audit.delivery.resource import EncodedResource
 from otel_audit.delivery.spooled import SpoolOutbox
 from otel_audit.disk import Disk
 from otel_audit.errors import ConfigError, SpoolUnwritableError
+from otel_audit.model.printing import public_url
 from otel_audit.otlp.stamp import stream_stamp
 from otel_audit.spool.places import POOLS
 from otel_audit.spool.pools import Pools
@@ -60,7 +61,7 @@ class OutboxMaker:
         disk: Disk,
     ) -> None:
         self._settings, self._resource, self._mark = settings, resource, marking(clock_ns)
-        self._endpoint = without_password(endpoint.url)
+        self._endpoint = public_url(endpoint.url)
         self._new_stream_id, self._disk = new_stream_id, disk
         self._root: Path | None = None
         if settings.durability in {"disk", "process"}:

@@ -32,6 +32,7 @@ from otel_audit.errors import (
 from otel_audit.model.filters import MAX_PAGE, Filter, LogPosition, Order, checked_record_id
 from otel_audit.model.ids import Id, IdLike, format_id, parse_id
 from otel_audit.model.pages import Cursor, Page, format_cursor
+from otel_audit.model.printing import public_url
 from otel_audit.model.problem_json import PROBLEM_MEDIA_TYPE, problem_type
 from otel_audit.model.reading import RecordReads
 from otel_audit.model.record import ActivityRecord
@@ -74,7 +75,7 @@ class HttpReader(RecordReads):
         session: requests.Session | None = None,
     ) -> None:
         self._base = _base_url(url)
-        self._shown = _without_password(self._base)
+        self._shown = public_url(self._base)
         self._headers = {"Accept": f"application/json, {PROBLEM_MEDIA_TYPE}", **(headers or {})}
         self._timeout_s = timeout_s
         self._own = session is None
@@ -206,7 +207,7 @@ class HttpReader(RecordReads):
                 raise self._problem(response.status_code, body)
         told = f"{response.status_code} {media_type or 'without a content type'}"
         if response.is_redirect:
-            elsewhere = _without_password(response.headers["Location"])
+            elsewhere = public_url(response.headers["Location"])
             raise self._unlike_ours(f"{response.status_code} to {elsewhere:.256}; redirects are not followed")
         raise self._unlike_ours(f"{told}, {response.text[:80]!r}")
 
@@ -266,17 +267,11 @@ def _base_url(url: str) -> str:
         prepared = requests.Request("GET", url.strip()).prepare().url or ""
         parts = urlsplit(prepared)
     except (requests.RequestException, ValueError) as error:
-        raise ConfigError(f"{_without_password(url)!r} is no URL to read from: {error}") from None
+        raise ConfigError(f"{public_url(url)!r} is no URL to read from: {error}") from None
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-        raise ConfigError(f"{_without_password(url)!r} is no URL to read from: http://host:port is")
+        raise ConfigError(f"{public_url(url)!r} is no URL to read from: http://host:port is")
     path = parts.path.rstrip("/").removesuffix(_PREFIX).rstrip("/")
     return urlunsplit((parts.scheme, parts.netloc, path, "", ""))
-
-
-def _without_password(url: str) -> str:
-    scheme, separator, rest = url.partition("://")
-    authority, slash, path = rest.partition("/")
-    return f"{scheme}{separator}{authority.rpartition('@')[2]}{slash}{path}"
 
 
 def _new_session() -> requests.Session:

@@ -257,3 +257,9 @@ def test_a_provider_gives_a_new_session_after_a_fork() -> None:
     first, second = transport._session, transport.fresh().open_session()
     assert isinstance(first, requests.Session)
     assert first is not second
+
+
+def test_a_token_in_the_url_is_used_and_not_shown() -> None:
+    endpoint = resolve_endpoint({"OTEL_EXPORTER_OTLP_LOGS_ENDPOINT": "https://ann:pw@collector/v1/logs?token=secret"})
+    assert endpoint.url == "https://ann:pw@collector/v1/logs?token=secret"
+    assert endpoint.shown_url == "https://collector/v1/logs"

@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 
 from otel_audit.config import Settings
 from otel_audit.delivery.backlog import Backlog
-from otel_audit.delivery.endpoint import resolve_endpoint, without_password
+from otel_audit.delivery.endpoint import resolve_endpoint
 from otel_audit.delivery.errand import Tally, Work, left_behind, run_errand
 from otel_audit.delivery.parcel import Parcel
 from otel_audit.delivery.resend import Copies, lost
 from otel_audit.errors import SpoolUnreadableError, UnwritableError
+from otel_audit.model.printing import public_url
 from otel_audit.model.ranges import Ranges, merged
 from otel_audit.model.streams import StreamReport
 from otel_audit.spool.survey import StreamSurvey, survey
@@ -254,7 +255,7 @@ def test_a_stream_that_the_archive_never_heard_of_is_lost_if_it_was_sent_there()
 
 
 def test_only_streams_for_the_endpoint_are_taken_over_unless_all_are(spool: FilledSpool, peer: Peer) -> None:
-    here = without_password(resolve_endpoint({}, argument=peer.url).url)
+    here = public_url(resolve_endpoint({}, argument=peer.url).url)
     spool.stream("s1", endpoint=here).write(1).leave()
     spool.stream("s2").write(1).leave()
     assert run(behind(spool, here), spool, peer).delivered == 1

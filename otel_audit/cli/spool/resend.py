@@ -26,11 +26,11 @@ from otel_audit.cli.spool.sending import (
     write_summary,
 )
 from otel_audit.config import load_settings
-from otel_audit.delivery.endpoint import without_password
 from otel_audit.delivery.errand import run_errand
 from otel_audit.delivery.resend import Copies, lost
 from otel_audit.disk import Disk
 from otel_audit.errors import MissingNumbersError, QueryError
+from otel_audit.model.printing import public_url
 from otel_audit.model.ranges import Ranges, size
 from otel_audit.ports import StreamReader
 from otel_audit.spool.survey import StreamSurvey, survey
@@ -86,7 +86,7 @@ def _resend(
     chosen = set(matching([one.stream_id for one in found], stream))
     streams = [one for one in found if one.stream_id in chosen]
     if missing:
-        address = None if any_endpoint else without_password(target.url)
+        address = None if any_endpoint else public_url(target.url)
         asked = reader if data is None else str(data)
         wanted = _missing(streams, asked, endpoint, address)
     else:

@@ -18,10 +18,11 @@ from otel_audit.cli.options import FormatOption
 from otel_audit.cli.output import Format, format_for, write_rows
 from otel_audit.cli.spool.options import EndpointOption, SpoolOption, StreamOption, matching, opened_spool
 from otel_audit.config import Settings
-from otel_audit.delivery.endpoint import Endpoint, resolve_endpoint, without_password
+from otel_audit.delivery.endpoint import Endpoint, resolve_endpoint
 from otel_audit.delivery.errand import Tally, left_behind, run_errand
 from otel_audit.disk import Disk
 from otel_audit.errors import PeerRefusedError, StillSpooledError
+from otel_audit.model.printing import public_url
 from otel_audit.spool.pools import Pools
 from otel_audit.spool.survey import StreamSurvey, parked_files, survey
 
@@ -77,7 +78,7 @@ def _deliver(
     Leaves with a code above 0 when any of it is left.
     """
     settings, root, target = target_of(spool_dir, endpoint)
-    address = without_password(target.url)
+    address = public_url(target.url)
     streams = [stream for stream in survey(root).streams if stream.state == "left"]
     disk = Disk()
     work = left_behind(pools_of(root, settings, disk), disk, None if any_endpoint else address)
@@ -115,7 +116,7 @@ def _retry(
     parked = parked_files(root)
     chosen = set(matching([one.stream_id for one in parked], stream))
     disk = Disk()
-    work = left_behind(pools_of(root, settings, disk), disk, without_password(target.url))
+    work = left_behind(pools_of(root, settings, disk), disk, public_url(target.url))
     paths = [one.path for one in parked if one.stream_id in chosen]
     count = work.retry(paths)
     with progress_bar(count, quiet) as progress:
