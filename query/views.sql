@@ -335,19 +335,25 @@ words AS (
 )
 FROM reports;
 
+-- The archive holds a UUID in lower case, whichever case it came in.
+CREATE OR REPLACE TEMP MACRO canonical_id(id) AS (
+    CASE WHEN regexp_full_match(id::VARCHAR, '[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}')
+         THEN lower(id::VARCHAR) ELSE id::VARCHAR END
+);
+
 CREATE OR REPLACE TEMP MACRO by_entity(type, id) AS TABLE
     FROM activity
-    WHERE entity_type = type AND entity_id = id::VARCHAR
+    WHERE entity_type = type AND entity_id = canonical_id(id)
     ORDER BY occurred_at DESC, record_id DESC;
 
 CREATE OR REPLACE TEMP MACRO by_actor(id) AS TABLE
     FROM activity
-    WHERE actor_id = id::VARCHAR
+    WHERE actor_id = canonical_id(id)
     ORDER BY occurred_at DESC, record_id DESC;
 
 CREATE OR REPLACE TEMP MACRO by_owner(id) AS TABLE
     FROM activity
-    WHERE owner_id = id::VARCHAR
+    WHERE owner_id = canonical_id(id)
     ORDER BY occurred_at DESC, record_id DESC;
 
 -- The parameter is not called `action`: inside the macro that would be the column.

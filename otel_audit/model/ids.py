@@ -1,7 +1,9 @@
 """Ids: one rule for what equals what, and the time an id carries.
 
-A `UUID`, or text that is a canonical UUID (lower case, 8-4-4-4-12), is a `UUID` everywhere; an `int` becomes decimal
-text; any other text stays text. So an id that went through Parquet compares equal to the one that went in.
+A `UUID`, or text that is one with its hyphens (8-4-4-4-12 hexadecimal digits, in either case: RFC 9562 §4), is a `UUID`
+everywhere; an `int` becomes decimal text; any other text stays text. So an id that went through Parquet compares equal
+to the one that went in, and the case in which a hop spells a UUID makes no second id. Braces, `urn:uuid:` and text
+without hyphens are left alone: where the hyphens are missing, 32 hexadecimal digits may as well be a hash.
 """
 
 from __future__ import annotations
@@ -14,13 +16,25 @@ from uuid_utils.compat import uuid7
 from otel_audit.errors import InvalidRecordError
 from otel_audit.model.text import checked_text
 
-__all__ = ["MAX_ID_CHARS", "Id", "IdLike", "format_id", "id_time_ms", "new_record_id", "parse_id", "to_id"]
+__all__ = [
+    "MAX_ID_CHARS",
+    "UUID_CHARS",
+    "Id",
+    "IdLike",
+    "canonical_id",
+    "format_id",
+    "id_time_ms",
+    "new_record_id",
+    "parse_id",
+    "to_id",
+]
 
 Id = UUID | str
 IdLike = UUID | str | int
 MAX_ID_CHARS = 512
+UUID_CHARS = 36
 
-_CANONICAL_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_UUID = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}")
 
 
 def new_record_id() -> UUID:
@@ -35,7 +49,14 @@ def format_id(value: Id) -> str:
 
 def parse_id(text: str) -> Id:
     """The id that a text stands for; the inverse of `format_id`. Any text is an id, so nothing is raised."""
-    return UUID(text) if len(text) == 36 and _CANONICAL_UUID.fullmatch(text) else text
+    return UUID(text) if len(text) == UUID_CHARS and _UUID.fullmatch(text) else text
+
+
+def canonical_id(text: str) -> str:
+    """The one text of the id that a text stands for: what `format_id` gives, without making a UUID of it."""
+    if len(text) == UUID_CHARS and (lower := text.lower()) != text and _UUID.fullmatch(text):
+        return lower
+    return text
 
 
 def to_id(value: IdLike, field: str) -> Id:

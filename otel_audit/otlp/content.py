@@ -2,7 +2,8 @@
 
 Both are functions of archive columns alone, so that the index of known ids can be rebuilt from the archive; decoding
 calls them on the columns it has just built. The content is the domain's fields as sent, without the id: how a value was
-spelled (an int for an id, JSON text for a map, an alias) does not count, for another hop may spell it otherwise.
+spelled (an int for an id, a UUID in upper case, JSON text for a map, an alias) does not count, for another hop may
+spell it otherwise.
 
 The bytes digested are a bit mask of the columns that are not null and then their texts, joined by NUL. Where a text has
 a NUL in it, or a column does not hold all that was sent, they are a JSON object instead; the two cannot be taken for
@@ -33,7 +34,7 @@ _CANONICAL_UUID = r"\A[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{1
 _CONTENT = ("time_unix_nano", *(wire.column for wire in WIRE if wire.content and wire.column != "record_id"))
 DIGESTED = ("record_id", *_CONTENT, "attributes")
 """The columns that `keys_and_digests` looks at."""
-KEYS_VERSION = 2
+KEYS_VERSION = 3
 """Of keys and digests together. An index that was made with another one is made anew."""
 _ORIGINALS = tuple(wire.key for wire in WIRE if wire.content and wire.kind == "json")
 _RAW_TIME = RAW_PREFIX + "time_unix_nano"
@@ -57,7 +58,7 @@ def keys_and_digests(table: pa.Table) -> tuple[list[bytes], list[int]]:
 
 
 def id_keys(record_ids: pa.Array) -> pa.Array:
-    """The 16 bytes of a UUID in canonical text; of any other id a hash, which no two ids share in practice."""
+    """The 16 bytes of a UUID; of any other id a hash, which no two ids share in practice."""
     texts = record_ids.to_pylist()
     if len(texts) > _FEW_ROWS and pc.all(pc.match_substring_regex(record_ids, _CANONICAL_UUID)).as_py():
         joined = bytes.fromhex("".join(texts).replace("-", ""))

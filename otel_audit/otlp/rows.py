@@ -11,6 +11,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, ScopeLogs
 
 from otel_audit.errors import ArchiveFaultError
+from otel_audit.model.ids import canonical_id
 from otel_audit.otlp.context import parse_resource, parse_scope
 from otel_audit.otlp.frame import length_delimited
 from otel_audit.otlp.names import RAW_PREFIX, WIRE, WireName
@@ -72,7 +73,7 @@ def _is_kept(wire: WireName, value: Any, kept: dict[str, Any]) -> bool:
     if wire.key in kept:
         return True
     texts = [(kept.get(alias) or {}) for alias in wire.aliases]
-    return any(value in (typed.get("stringValue"), typed.get("intValue")) for typed in texts)
+    return any(value in (canonical_id(typed.get("stringValue", "")), typed.get("intValue")) for typed in texts)
 
 
 def _promoted(wire: WireName, value: Any) -> AnyValue:

@@ -3,7 +3,8 @@
 This is the collector's hot path. A text attribute that fills a column, which is what nearly all are, is dealt with in
 `fill_row` itself; whatever is odd about an attribute sends it to `_Leftovers`. `attributes` keeps, as typed JSON, all
 that the columns do not give back exactly: keys without a column, an alias that was used, an int where a column has its
-text, JSON text for a map, a map with bytes or NaN; and, under `otel_audit.raw.`, a record's own fields that do not fit.
+text, JSON text for a map, a map with bytes or NaN, a UUID in upper case; and, under `otel_audit.raw.`, a
+record's own fields that do not fit.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from google.protobuf.message import DecodeError
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
-from otel_audit.model.ids import MAX_ID_CHARS
+from otel_audit.model.ids import MAX_ID_CHARS, UUID_CHARS, canonical_id
 from otel_audit.model.json_values import format_json, parse_json
 from otel_audit.otlp.columns import SLOT
 from otel_audit.otlp.names import AUDIT_PREFIX, BY_KEY, RAW_PREFIX, WIRE, WireName
@@ -46,6 +47,7 @@ _MAX_ACTION_CHARS = 256
 _I64_MAX = 2**63 - 1
 _NO_TRACE, _NO_SPAN = bytes(16), bytes(8)
 _text_slot = {wire.key: SLOT[wire.column] for wire in WIRE if wire.kind in ("id", "text")}.get
+_ID_SLOTS = frozenset(SLOT[wire.column] for wire in WIRE if wire.kind == "id")
 _map_slot = {wire.key: SLOT[wire.column] for wire in WIRE if wire.kind == "json"}.get
 _AUDIT_PREFIX_BYTES = AUDIT_PREFIX.encode()
 _ALIASED = tuple((wire, alias) for wire in WIRE for alias in wire.aliases)
@@ -96,7 +98,11 @@ def fill_row(raw: bytes, row: list[Any]) -> None:
             raise UnacceptableError("a key is given by reference (key_strindex)")
         # A text that is not empty needs no question about its kind, which costs as much as all else here.
         if text := value.string_value:
-            if (slot := _text_slot(key)) is not None and row[slot] is None:
+            if (
+                (slot := _text_slot(key)) is not None
+                and row[slot] is None
+                and (len(text) != UUID_CHARS or slot not in _ID_SLOTS or canonical_id(text) == text)
+            ):
                 row[slot] = text
                 continue
         elif (slot := _map_slot(key)) is not None and row[slot] is None and value.HasField("kvlist_value"):
@@ -222,9 +228,12 @@ class _Leftovers:
             self._unset.append(slot)
             self._row[slot] = _UNSET
             return True
-        if kind == "string_value" and wire.kind in ("id", "text"):
+        if kind == "string_value" and wire.kind == "text":
             self._row[slot] = value.string_value
             return False
+        if kind == "string_value" and wire.kind == "id":
+            self._row[slot] = canonical_id(value.string_value)
+            return bool(self._row[slot] != value.string_value)
         if kind == "int_value" and wire.kind == "id":
             self._row[slot] = str(value.int_value)
             return True

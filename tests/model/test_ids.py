@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from otel_audit.errors import InvalidRecordError
-from otel_audit.model.ids import MAX_ID_CHARS, format_id, id_time_ms, new_record_id, parse_id, to_id
+from otel_audit.model.ids import MAX_ID_CHARS, canonical_id, format_id, id_time_ms, new_record_id, parse_id, to_id
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40)
 
@@ -25,17 +25,24 @@ def test_an_id_comes_back_from_its_text_as_itself(given_id):
 
 @given(st.text(max_size=60))
 def test_any_text_is_an_id(text):
-    assert format_id(parse_id(text)) == text
+    assert format_id(parse_id(text)) == canonical_id(text) == text
+
+
+@given(st.uuids(), st.randoms())
+def test_the_case_of_a_uuids_digits_does_not_count(value, random):
+    text = "".join(random.choice((digit, digit.upper())) for digit in str(value))
+    assert to_id(text, "x") == parse_id(text) == value
+    assert canonical_id(text) == str(value)
 
 
 @pytest.mark.parametrize(
     "text",
-    ["6BA7B812-9DAD-11D1-80B4-00C04FD430C8", "{6ba7b812-9dad-11d1-80b4-00c04fd430c8}",
-     "6ba7b8129dad11d180b400c04fd430c8", "urn:uuid:6ba7b812-9dad-11d1-80b4-00c04fd430c8",
-     "6ba7b812-9dad-11d1-80b4-00c04fd430c٨"],
+    ["{6BA7B812-9DAD-11D1-80B4-00C04FD430C8}", "6BA7B8129DAD11D180B400C04FD430C8",
+     "urn:uuid:6ba7b812-9dad-11d1-80b4-00c04fd430c8", "6ba7b812-9dad-11d1-80b4-00c04fd430c٨",
+     "6BA7B8-129DAD-11D1-80B4-00C04FD430C8", "6BA7B812-9DAD-11D1-80B4-00C04FD430C8\n"],
 )  # fmt: skip
-def test_only_canonical_text_is_a_uuid(text):
-    assert to_id(text, "x") == text
+def test_other_forms_of_a_uuid_are_text(text):
+    assert to_id(text, "x") == canonical_id(text) == text
 
 
 def test_an_int_is_decimal_text_and_an_enum_is_its_value():

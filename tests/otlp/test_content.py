@@ -14,7 +14,7 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from otel_audit.archive.columns import ACTIVITY
 from otel_audit.otlp.content import keys_and_digests
 
-from .wire import av, decode, kv, log_record, only_row, request, requests
+from .wire import RECORD_ID, av, decode, kv, log_record, only_row, request, requests
 
 
 @given(requests(bad=False))
@@ -109,6 +109,8 @@ def test_fields_do_not_run_into_each_other(one: dict[str, Any], other: dict[str,
         ({"audit.sequence.stream_id": "s", "audit.sequence.number": 1}, {}),
         ({"audit.schema.version": "1"}, {}),
         ({"audit.record.id": "1"}, {"audit.record.id": "2"}),
+        ({"otel_audit.owner.id": RECORD_ID.upper()}, {"otel_audit.owner.id": RECORD_ID}),
+        ({"audit.target.id": RECORD_ID.upper(), "x": 1}, {"audit.target.id": RECORD_ID}),
     ],
 )
 def test_spelling_does_not_count(one: dict[str, Any], other: dict[str, Any]) -> None:
@@ -134,7 +136,6 @@ def test_digests_never_change() -> None:
 
 
 _NO_UUIDS = [
-    "01A1A901-735B-7A52-B720-834EC4538541",
     "{01a1a901-735b-7a52-b720-834ec4538541}",
     "01a1a901735b7a52b720834ec4538541",
     "01a1a901-735b-7a52-b720-834ec4538541\n",
@@ -142,16 +143,23 @@ _NO_UUIDS = [
 
 
 @pytest.mark.parametrize("text", _NO_UUIDS)
-def test_only_canonical_text_is_a_uuid(text: str) -> None:
-    """Another spelling of a UUID is another id."""
+def test_only_hyphenated_text_is_a_uuid(text: str) -> None:
+    """Another form of a UUID is another id."""
     key = only_row(log_record({"audit.record.id": text}))["id_key"]
     assert key.hex() != "01a1a901735b7a52b720834ec4538541"
+
+
+@pytest.mark.parametrize("rows", [1, 200])
+def test_upper_case_is_the_same_uuid(rows: int) -> None:
+    """The key of an id does not depend on the case of its digits, be it alone or one of many."""
+    table = decode(request(*[log_record({"audit.record.id": RECORD_ID.upper()})] * rows)).table
+    assert {key.hex() for key in table.column("id_key").to_pylist()} == {RECORD_ID.replace("-", "")}
 
 
 def test_ids_in_one_batch_do_not_influence_each_other() -> None:
     """One id that is no UUID among many that are: each has the key it has alone."""
     ids = [str(UUID(int=at << 64 | at)) for at in range(150)]
-    ids[70] = _NO_UUIDS[3]
+    ids[70] = _NO_UUIDS[2]
     table = decode(request(*[log_record({"audit.record.id": text}) for text in ids])).table
     alone = [only_row(log_record({"audit.record.id": text}))["id_key"] for text in ids]
     assert table.column("id_key").to_pylist() == alone

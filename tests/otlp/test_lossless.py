@@ -16,7 +16,18 @@ from otel_audit.errors import ArchiveFaultError
 from otel_audit.otlp.columns import DECODED
 from otel_audit.otlp.rows import row_to_log_record, rows_to_request
 
-from .wire import av, canonical_record, canonical_request, decode, kv, log_record, only_row, request, requests
+from .wire import (
+    RECORD_ID,
+    av,
+    canonical_record,
+    canonical_request,
+    decode,
+    kv,
+    log_record,
+    only_row,
+    request,
+    requests,
+)
 
 _FEW = settings(max_examples=15, suppress_health_check=list(HealthCheck))
 _MANY = settings(max_examples=150, suppress_health_check=list(HealthCheck))
@@ -85,6 +96,10 @@ def test_columns_are_those_of_the_archive() -> None:
         log_record({"log.record.uid": 1, "audit.record.id": "1"}),
         log_record({"log.record.uid": "1", "audit.record.id": 1}),
         log_record({"log.record.uid": 1}, without="audit.record.id"),
+        log_record({"log.record.uid": RECORD_ID.upper()}, without="audit.record.id"),
+        log_record({"log.record.uid": RECORD_ID.upper(), "audit.record.id": RECORD_ID}),
+        log_record({"log.record.uid": RECORD_ID, "audit.record.id": RECORD_ID.upper()}),
+        log_record({"audit.record.id": RECORD_ID.upper(), "audit.actor.id": RECORD_ID.upper()}),
         log_record({"log.record.uid": {"no": b"id"}}),
         log_record({"otel_audit.metadata": '{"b": 1.0, "a": 1}'}),
         log_record({"otel_audit.metadata": {"b": b"\xff", "n": float("nan"), "i": float("-inf")}}),

@@ -194,7 +194,7 @@ _BY_KIND = {
     "json": _MAPS | _JSON_TEXTS,
     "int": st.integers(-(2**63), 2**63 - 1).map(av),
 }
-_REQUIRED = (st.sampled_from([RECORD_ID, "1", "é", "\0"]) | st.uuids().map(str)).map(av)
+_REQUIRED = (st.sampled_from([RECORD_ID, RECORD_ID.upper(), "1", "é", "\0"]) | st.uuids().map(str)).map(av)
 _BAD = {
     "id": ANY_VALUES,
     "text": ANY_VALUES,

@@ -80,6 +80,18 @@ def test_ids_may_be_given_as_text_uuid_or_number(tmp_path):
         assert len(session.execute(f"FROM {call}").fetchall()) == 1
 
 
+def test_a_uuid_in_upper_case_finds_what_its_lower_case_finds(tmp_path):
+    uuid, text = "0d5b9a1e-1111-4222-8333-444455556666", "Not-A-UUID"
+    write(tmp_path, 0, [record(0, actor_id=uuid, owner_id=uuid, entity_ref=EntityRef("Task", uuid))])
+    write(tmp_path, 1, [record(1, actor_id=text)])
+    session = _session(tmp_path)
+    for call in ("by_actor($1)", "by_owner($1)", "by_entity('Task', $1)"):
+        assert len(session.execute(f"FROM {call}", [uuid.upper()]).fetchall()) == 1
+    assert len(session.execute(f"FROM by_actor('{uuid.upper()}')").fetchall()) == 1
+    assert len(session.execute(f"FROM by_actor('{text}')").fetchall()) == 1
+    assert session.execute(f"FROM by_actor('{text.lower()}')").fetchall() == []
+
+
 def test_what_was_not_sent_shows_its_default(tmp_path):
     write_rows(tmp_path, 0, [{"record_id": "r", "occurred_at": 5, "actor_id": "a", "action": "x"}])
     session = _session(tmp_path)
