@@ -201,6 +201,12 @@ class FolderLockedError(StorageError):
     advice = "Stop the other process, or use its HTTP address instead of the folder."
 
 
+class WrongOwnerError(StorageError):
+    """The data folder, a part of it or its lock belongs to another user, or the lock is no plain file."""
+
+    advice = "Work as the user who owns the folder (`sudo -u USER otel-audit …`), or give it to this one (`chown -R`)."
+
+
 class UnwritableError(StorageError):
     """The disk refused a write (full, read-only, failing). Nothing was acknowledged; it is tried again."""
 

@@ -9,13 +9,26 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from otel_audit.archive.names import Coverage, FileName, Stage, parse_name, resolve
 from otel_audit.errors import ArchiveFaultError, NotADataFolderError, StorageError
 
-__all__ = ["ARCHIVE", "HOT", "LOG", "Listing", "LocatedFile", "date_folder", "list_log", "resolve_files", "scan_files"]
+__all__ = [
+    "ARCHIVE",
+    "HOT",
+    "LOG",
+    "Listing",
+    "LocatedFile",
+    "date_folder",
+    "linked_folders",
+    "list_log",
+    "resolve_files",
+    "scan_files",
+    "without_a_target",
+]
 
 HOT, ARCHIVE, LOG = "hot", "archive", "log"
 _TRIES = 8
@@ -69,6 +82,22 @@ def date_folder(root: Path, day: str) -> Path:
     return root / ARCHIVE / f"date={day}"
 
 
+def linked_folders(root: Path) -> list[Path]:
+    """Where the folders of a log really stand that are symbolic links: itself, `hot`, `archive`, or one of a day."""
+    folders = [root, root / HOT, root / ARCHIVE]
+    with suppress(OSError):  # whoever lists the log says what is wrong with it
+        folders += [Path(entry.path) for entry in os.scandir(root / ARCHIVE) if entry.is_symlink()]
+    return [folder.resolve() for folder in folders if folder.is_symlink()]
+
+
+def without_a_target(folder: Path) -> StorageError | None:
+    """The fault of a folder that was not found because it is a symbolic link whose target is not there (a disk that is
+    not mounted, say): to take it for an empty one would be to lose what stands in it."""
+    if not folder.is_symlink():
+        return None
+    return StorageError(f"{folder} is a symbolic link to {folder.readlink()}, which is not there")
+
+
 def scan_files(root: Path) -> dict[FileName, Path]:
     """Every published file by name: hot first, then the archive. Other files are passed over, never touched.
 
@@ -102,6 +131,8 @@ def _entries(folder: Path) -> Iterator[str]:
     try:
         return iter(os.listdir(folder))
     except FileNotFoundError:
+        if fault := without_a_target(folder):
+            raise fault from None
         return iter(())
 
 

@@ -27,6 +27,7 @@ from otel_audit.errors import (
     StorageError,
     UnwritableError,
 )
+from otel_audit.log.ownership import open_lock, refuse_others
 
 __all__ = ["FolderLock", "Identity", "open_identity", "read_identity", "read_owner", "write_state"]
 
@@ -51,16 +52,19 @@ def open_identity(root: Path, kind: str, disk: Disk, clock: Callable[[], int]) -
     """The identity of the log in `root`; an empty or new folder becomes a log.
 
     Raises:
+        WrongOwnerError: it, or a part of it, belongs to another user.
         NotADataFolderError: the folder holds something else.
         NewerFormatError: written by a later release.
         ArchiveFaultError: Parquet files of a log, but no identity.
         UnwritableError: it cannot be created.
     """
+    parts = [root, *(root / name for name in (HOT, ARCHIVE, LOG))]
+    refuse_others(*parts)
     for folder in reversed([root, *takewhile(lambda above: not above.exists(), root.parents)]):
         # A crash here, as below for the log's own folders, leaves some of them, empty; the next start goes on.
         disk.make_folder(folder)
-    if kind == "activity":
-        _refuse_network(root)
+    for part in parts:
+        _refuse_network(part)
     identity = read_identity(root)
     if identity is not None:
         if identity.kind != kind:
@@ -127,13 +131,13 @@ def write_state(path: Path, state: dict[str, Any], disk: Disk) -> None:
     disk.fsync_folder(path.parent)
 
 
-def _refuse_network(root: Path) -> None:
+def _refuse_network(folder: Path) -> None:
     """A lock and an fsync mean too little on a network file system."""
     try:
         mounts = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return  # not Linux; the lock still guards against a second process on this machine
-    target = str(root.resolve())
+    target = str(folder.resolve())
     best, kind = "", ""
     for line in mounts:
         _, point, fstype, *_ = line.split(" ")
@@ -142,17 +146,17 @@ def _refuse_network(root: Path) -> None:
         if inside and len(point) >= len(best):
             best, kind = point, fstype
     if kind.startswith(_NETWORK):
-        raise StorageError(f"{root} is on a network file system ({kind}); use a local disk")
+        raise StorageError(f"{folder} is on a network file system ({kind}); use a local disk")
 
 
 class FolderLock:
     """Ownership of a data folder: an advisory lock, which the kernel lets go of however the process ends."""
 
     def __init__(self, root: Path) -> None:
-        """Raises FolderLockedError naming the owner, or UnwritableError."""
+        """Raises FolderLockedError naming the owner, WrongOwnerError, or UnwritableError."""
         path = root / LOG / _LOCK
         try:
-            self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+            self._handle = open_lock(path, os.O_RDWR | os.O_CREAT)
         except OSError as error:
             raise UnwritableError(f"cannot open {path}: {error.strerror}") from error
         for attempt in range(_LOCK_TRIES):
@@ -196,7 +200,7 @@ class FolderLock:
 def read_owner(root: Path) -> dict[str, Any] | None:
     """`{"pid", "url"}` of the process that owns the folder now, or None."""
     try:
-        handle = os.open(root / LOG / _LOCK, os.O_RDONLY | os.O_CLOEXEC)
+        handle = os.open(root / LOG / _LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return None
     try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,16 @@ from typing import Any
 import duckdb
 
 from otel_audit.archive.columns import COLUMNS, STREAM_COLUMNS, Column
+from otel_audit.archive.listing import linked_folders
 from otel_audit.config import Settings
-from otel_audit.errors import ArchiveFaultError, ClosedError, OtelAuditError, QueryError, ReaderUnavailableError
+from otel_audit.errors import (
+    ArchiveFaultError,
+    ClosedError,
+    OtelAuditError,
+    QueryError,
+    ReaderUnavailableError,
+    StorageError,
+)
 from otel_audit.query.rows import RECORD_COLUMNS
 from otel_audit.query.statements import script, statement
 
@@ -61,6 +69,8 @@ def translated(error: duckdb.Error) -> OtelAuditError:
     text = str(error).split("\n\nLINE ")[0].strip()
     if isinstance(error, duckdb.ConnectionException):
         return ClosedError("the reader is closed")
+    if isinstance(error, duckdb.PermissionException):
+        return StorageError(f"{text} (a folder became a symbolic link since the reader was opened: open it again)")
     if isinstance(error, duckdb.OutOfMemoryException):
         return ReaderUnavailableError(f"{text} (raise OTEL_AUDIT_QUERY_MEMORY_BYTES or ask for less at once)")
     if isinstance(error, _DAMAGED):
@@ -74,13 +84,16 @@ class Engine:
     """Runs statements of `query/*.sql`. Safe to share between threads.
 
     Args:
-        data_dir: the only folder that statements may open files in.
+        data_dir: the folder that statements may open files in; of others only those that symbolic links in it lead to.
+        logs: folders of logs inside of it that are read too.
     """
 
-    def __init__(self, data_dir: Path, settings: Settings) -> None:
+    def __init__(self, data_dir: Path, settings: Settings, logs: Sequence[Path] = ()) -> None:
         self._root = connect(settings)
         try:
-            self._root.execute("SET VARIABLE data_dir = $1", [str(data_dir.absolute())])
+            linked = [folder for log in (data_dir, *logs) for folder in linked_folders(log)]
+            allowed = [f"{folder}/" for folder in (data_dir.absolute(), *linked)]
+            self._root.execute("SET VARIABLE data_dirs = $1", [allowed])
             self._root.execute(script("reader_settings"))
         except duckdb.Error as error:
             raise translated(error) from error

@@ -13,7 +13,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from otel_audit.archive.listing import ARCHIVE, HOT, Listing, LocatedFile, list_log, scan_files
+from otel_audit.archive.listing import (
+    ARCHIVE,
+    HOT,
+    Listing,
+    LocatedFile,
+    list_log,
+    scan_files,
+    without_a_target,
+)
 from otel_audit.archive.names import Coverage, FileName, Stage, parse_name, resolve
 from otel_audit.errors import StorageError
 
@@ -102,6 +110,8 @@ class Listings:
             entries = tuple(os.listdir(path))
         except FileNotFoundError:
             self._folders.pop(path, None)
+            if fault := without_a_target(Path(path)):
+                raise fault from None
             return None
         seen = _Folder(token, status.st_mtime_ns + _SETTLED_NS < now, entries)
         if seen == known:

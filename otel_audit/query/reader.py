@@ -19,7 +19,7 @@ from otel_audit.query.engine import Engine
 from otel_audit.query.moving import over_moving_files
 from otel_audit.query.plan import Part, Walk
 from otel_audit.query.rows import order_key, records_from_rows
-from otel_audit.query.streams import StreamReads
+from otel_audit.query.streams import FOLDER, StreamReads
 
 __all__ = ["DuckDBReader"]
 
@@ -58,7 +58,7 @@ class DuckDBReader(RecordReads):
         root = Path(data_dir)
         if not root.is_dir():
             raise NotADataFolderError(f"{root} is not a folder")
-        self._engine = Engine(root, settings or load_settings())
+        self._engine = Engine(root, settings or load_settings(), logs=[root / FOLDER])
         self._catalog = Catalog(root)
         self._streams = StreamReads(root, self._engine, self._catalog)
 

@@ -15,9 +15,9 @@ from otel_audit.query.engine import Engine
 from otel_audit.query.listings import Listings
 from otel_audit.query.moving import over_moving_files
 
-__all__ = ["StreamReads", "report_from_row"]
+__all__ = ["FOLDER", "StreamReads", "report_from_row"]
 
-_FOLDER = "streams"
+FOLDER = "streams"
 _TRIES = 32
 
 
@@ -37,7 +37,7 @@ class StreamReads:
     """The reports of one data folder. Safe to share between threads."""
 
     def __init__(self, root: Path, engine: Engine, catalog: Catalog) -> None:
-        self._root = root.absolute() / _FOLDER
+        self._root = root.absolute() / FOLDER
         self._engine = engine
         self._catalog = catalog
         self._listings = Listings(self._root)
