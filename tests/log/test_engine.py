@@ -11,7 +11,6 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from uuid_utils.compat import uuid7
 
 from otel_audit.archive.footer import Footer
 from otel_audit.archive.listing import list_log
@@ -28,6 +27,7 @@ from otel_audit.log import status
 from otel_audit.log.engine import ActivityLog
 from otel_audit.log.quarantine import held_records
 from otel_audit.log.status import folder_status
+from otel_audit.model.ids import new_record_id
 from tests.log.requests import record, request
 from tests.log.test_store import Failing
 
@@ -57,7 +57,9 @@ def test_a_request_is_durable_when_its_future_is_done(tmp_path: Path) -> None:
         assert rows(tmp_path) == ["a", "b"]
 
 
-@pytest.mark.parametrize("make_id", [uuid7, uuid.uuid4, lambda: f"text-{uuid.uuid4()}"], ids=["v7", "v4", "text"])
+@pytest.mark.parametrize(
+    "make_id", [new_record_id, uuid.uuid4, lambda: f"text-{uuid.uuid4()}"], ids=["v7", "v4", "text"]
+)
 def test_a_repeat_is_dropped_however_late(tmp_path: Path, make_id: Callable[[], Any]) -> None:
     records = [record(make_id()) for _ in range(30)]
     with open_log(tmp_path, index_run_rows=10, dedupe_window_s=0) as log:
@@ -205,7 +207,7 @@ def test_a_closed_log_refuses_and_what_was_handed_over_before_is_committed(tmp_p
 def test_a_lost_index_is_rebuilt_from_the_files(tmp_path: Path) -> None:
     import shutil
 
-    records = [record(uuid7()) for _ in range(40)]
+    records = [record(new_record_id()) for _ in range(40)]
     with open_log(tmp_path, index_run_rows=10) as log:
         log.submit(request(*records)).result()
         wait_until(lambda: log._stores.index.covered == 40)

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from uuid_utils.compat import uuid4, uuid7
 
 from otel_audit.disk import Disk
 from otel_audit.errors import StorageError, UnwritableError
 from otel_audit.log.index import IdIndex, Verdict
 from otel_audit.log.runs import format_run, ids_of, load_run, make_run
+from otel_audit.model.ids import new_record_id
 
 
 def index_in(folder: Path, window_s: float = 7 * 86400.0, run_rows: int = 100) -> IdIndex:
@@ -30,7 +30,7 @@ def fill(index: IdIndex, ids: list[bytes], digests: list[int]) -> None:
             index.spill()
 
 
-@pytest.mark.parametrize("make", [uuid4, uuid7], ids=["v4", "v7"])
+@pytest.mark.parametrize("make", [uuid.uuid4, new_record_id], ids=["v4", "v7"])
 def test_known_ids_are_duplicates_or_conflicts_and_others_new(tmp_path: Path, make: type) -> None:
     index = index_in(tmp_path)
     ids = [make().bytes for _ in range(2_000)]
@@ -43,7 +43,7 @@ def test_known_ids_are_duplicates_or_conflicts_and_others_new(tmp_path: Path, ma
 
 def test_a_restart_reads_the_runs_and_rebuilds_the_rest(tmp_path: Path) -> None:
     index = index_in(tmp_path)
-    ids = [uuid4().bytes for _ in range(1_030)]
+    ids = [uuid.uuid4().bytes for _ in range(1_030)]
     fill(index, ids, [7] * 1_030)
     again = index_in(tmp_path)
     again.load(1_030)
@@ -62,19 +62,19 @@ def test_ids_that_end_in_zero_bytes_are_not_confused(tmp_path: Path) -> None:
 
 def test_timed_ids_leave_after_the_window_and_are_never_assumed_new(tmp_path: Path) -> None:
     index = index_in(tmp_path, window_s=0.0)
-    old = [uuid7().bytes for _ in range(200)]
-    kept = [uuid4().bytes for _ in range(200)]
+    old = [new_record_id().bytes for _ in range(200)]
+    kept = [uuid.uuid4().bytes for _ in range(200)]
     fill(index, old, [1] * 200)
     fill(index, kept, [2] * 200)
     time.sleep(0.002)
-    fill(index, [uuid7().bytes for _ in range(200)], [3] * 200)
+    fill(index, [new_record_id().bytes for _ in range(200)], [3] * 200)
     assert set(index.look_up(old[:100], [1] * 100).tolist()) == {Verdict.ASK_FILES}
     assert set(index.look_up(kept, [2] * 200).tolist()) == {Verdict.DUPLICATE}
 
 
 def test_a_damaged_run_makes_the_index_begin_from_nothing(tmp_path: Path) -> None:
     index = index_in(tmp_path)
-    fill(index, [uuid4().bytes for _ in range(100)], [1] * 100)
+    fill(index, [uuid.uuid4().bytes for _ in range(100)], [1] * 100)
     run = next((tmp_path / "ids").glob("*.run"))
     content = bytearray(run.read_bytes())
     content[-1] ^= 1
@@ -115,7 +115,7 @@ def test_a_disk_that_goes_on_refusing_the_manifest_is_not_filled_with_runs(tmp_p
 
     disk = Refusing()
     index = IdIndex(tmp_path / "ids", disk, time.time_ns, 7 * 86400.0, 100)
-    ids = [uuid4().bytes for _ in range(100)]
+    ids = [uuid.uuid4().bytes for _ in range(100)]
     index.add(ids, [7] * 100, 100)
     index.begin_spill()
     for _ in range(5):
