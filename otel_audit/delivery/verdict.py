@@ -1,41 +1,39 @@
 """What an HTTP answer to an export request means. Pure: an answer in, a verdict out.
 
 The rules (OTLP specification, "OTLP/HTTP Response"; RFC 9110 §10.2.3 for Retry-After):
-- only 200 with a readable ExportLogsServiceResponse proves delivery. An empty body is one; so is a `partial_success`
-  that is present but rejects nothing, which otelcol sends with every success;
+- only what an OTLP server answers proves delivery: 200, and an ExportLogsServiceResponse without an unknown field under
+  the content type of the request, application/x-protobuf; or nothing at all, neither body nor content type. A
+  `partial_success` that is present but rejects nothing, which otelcol sends with every success, is one;
 - `rejected_log_records` > 0: the peer refused some for good and says not which;
-- 200 with another body, and every other 2xx: whoever answered did not promise to have stored anything. A login page
-  answers 200, and 202 is "perhaps later". So: no proof, send again;
-- 429, 502, 503, 504: send again, not before Retry-After;
+- 200 with anything else, and every other 2xx: whoever answered did not promise to have stored anything. A proxy's login
+  page answers 200, and 202 is "perhaps later". So: no proof, send again;
+- statuses that tell of a passing trouble of the peer or of what stands before it (`_RETRYABLE`), and a 404 that no OTLP
+  server wrote, as of an ingress with nothing behind it: send again, not before Retry-After;
 - 413: too much at once; halves may pass;
-- all else, redirects included, is the peer's final word.
+- all else, redirects included, is the peer's final word on this request. Where it may be for the sake of one record
+  (`_ABOUT_CONTENT`), the others may pass without it. Where it is about who asks or where (a token, a path), the same
+  records may pass another time.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 
-from google.protobuf import json_format
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
+from google.protobuf.unknown_fields import UnknownFieldSet
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
+
+from otel_audit.delivery.answer import PROTOBUF, Answer
+from otel_audit.model.printing import printable
 
 __all__ = ["Answer", "Delivered", "Refused", "Retry", "TooLarge", "Verdict", "judge", "parse_retry_after"]
 
-_RETRYABLE = frozenset({429, 502, 503, 504})
-_EXCERPT_CHARS = 200
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """An HTTP answer. `headers` has names in lower case; `body` may be cut off after 4 MiB, the most OTLP allows."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
+_RETRYABLE = frozenset({408, 425, 429, 500, 502, 503, 504, 507, 520, 521, 522, 523, 524})
+_ABOUT_CONTENT = frozenset({400, 403, 406, 409, 422, 451})
+_CANNOT_PASS = frozenset({400, 406, 409, 422, 451})
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +60,17 @@ class TooLarge:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The peer will never take them: `rejected` of them, or all (None)."""
+    """The peer does not take them as they are: `rejected` of them, or all (None).
+
+    Attributes:
+        divisible: it may be for the sake of some; the others may pass without them.
+        passing: it is about the asking and not about the records, so the same ones may pass another time.
+    """
 
     reason: str
     rejected: int | None = None
+    divisible: bool = False
+    passing: bool = False
 
 
 Verdict = Delivered | Retry | TooLarge | Refused
@@ -80,16 +85,19 @@ def judge(answer: Answer, now_s: float) -> Verdict:
     status = answer.status
     if status == 200:
         return _judge_body(answer)
-    said = f"HTTP {status}{_excerpt(answer)}"
+    words = answer.words
+    said = f"HTTP {status}" + (f" ({words})" if words else "")
     if 200 <= status < 300:
         return Retry(f"{said}; only 200 promises that the records are kept")
     if status in _RETRYABLE:
         return Retry(said, parse_retry_after(answer.headers.get("retry-after", ""), now_s))
+    if status == 404 and answer.content_type != PROTOBUF:
+        return Retry(f"{said}; no OTLP server is there, or it has another path")
     if status == 413:
         return TooLarge(said)
     if 300 <= status < 400:
-        return Refused(f"{said}; redirects are not followed, name the final URL")
-    return Refused(said)
+        return Refused(f"{said}; redirects are not followed, name the final URL", passing=True)
+    return Refused(said, divisible=status in _ABOUT_CONTENT, passing=status not in _CANNOT_PASS)
 
 
 def parse_retry_after(value: str, now_s: float) -> float | None:
@@ -111,24 +119,33 @@ def parse_retry_after(value: str, now_s: float) -> float | None:
 
 
 def _judge_body(answer: Answer) -> Verdict:
-    response = ExportLogsServiceResponse()
-    try:
-        if answer.headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json":
-            json_format.Parse(answer.body, response, ignore_unknown_fields=True)
-        else:
-            response.ParseFromString(answer.body)
-    except (DecodeError, json_format.ParseError, UnicodeDecodeError, RecursionError):
-        return Retry(f"HTTP 200, but not from an OTLP server{_excerpt(answer)}")
+    response = _response(answer)
+    if response is None:
+        kind = printable(answer.content_type) or "no content type"
+        words = answer.words
+        came = f'{kind}, "{words}"' if words else f"{kind}, {len(answer.body)} bytes"
+        return Retry(f"HTTP 200, but not from an OTLP server: {came}")
     partial = response.partial_success
+    message = printable(partial.error_message)
     if partial.rejected_log_records > 0:
-        reason = f"partial success, {partial.rejected_log_records} rejected"
-        message = f": {partial.error_message}" if partial.error_message else ""
-        return Refused(reason + message, partial.rejected_log_records)
-    return Delivered(partial.error_message)
+        reason = f"partial success, {partial.rejected_log_records} rejected" + (f": {message}" if message else "")
+        return Refused(reason, partial.rejected_log_records)
+    return Delivered(message)
 
 
-def _excerpt(answer: Answer) -> str:
-    """What the body says, if it is text a person can read; a google.rpc.Status carries its message in the open."""
-    text = answer.body[: 4 * _EXCERPT_CHARS].decode("utf-8", "replace")
-    readable = " ".join("".join(c if c.isprintable() and c != "\ufffd" else " " for c in text).split())
-    return f" ({readable[:_EXCERPT_CHARS]})" if readable else ""
+def _response(answer: Answer) -> ExportLogsServiceResponse | None:
+    """The body as an OTLP server writes it, else None."""
+    if not answer.body and "content-type" not in answer.headers:
+        return ExportLogsServiceResponse()
+    if answer.content_type != PROTOBUF:
+        return None
+    try:
+        response = ExportLogsServiceResponse.FromString(answer.body)
+    except (DecodeError, UnicodeDecodeError):
+        return None
+    is_whole = not _has_unknown(response) and not _has_unknown(response.partial_success)
+    return response if is_whole and response.partial_success.rejected_log_records >= 0 else None
+
+
+def _has_unknown(message: Message) -> bool:
+    return len(UnknownFieldSet(message)) > 0

@@ -166,7 +166,8 @@ def _handler(peer: Peer) -> type[BaseHTTPRequestHandler]:
                 return
             seen.status = reply.status
             self.send_response(reply.status)
-            for name, value in reply.headers.items():
+            kind = {"content-type": "application/x-protobuf"} if reply.status == 200 else {}
+            for name, value in (kind | reply.headers).items():
                 self.send_header(name, value)
             self.send_header("content-length", str(len(reply.body) + (50 if reply.cut else 0)))
             self.end_headers()

@@ -146,6 +146,10 @@ TRANSIENT = [
     Reply(504),
     Reply(202),
     Reply(200, b"<html>welcome</html>"),
+    Reply(200, b'{"status":"ok"}', {"content-type": "application/json"}),
+    Reply(200, b"", {"content-type": "text/html"}),
+    Reply(404, b"404 page not found"),
+    Reply(500),
     Reply(drop=True),
     Reply(cut=True),
 ]
@@ -215,7 +219,7 @@ def test_rejected_records_are_reported_held_and_not_sent_again(peer: Peer, deliv
     assert (len(refusal.records), refusal.rejected) == (5, 2)
 
 
-@pytest.mark.parametrize("status", [302, 400, 401, 403, 404, 500])
+@pytest.mark.parametrize("status", [302, 400, 401, 403, 501])
 def test_a_final_answer_holds_back_its_batch_and_nothing_else(peer: Peer, status: int, deliver_to: Deliver) -> None:
     delivery = deliver_to(peer.url, batch_max_records=2)
     peer.script = [Reply(status, b"because", {"location": "/elsewhere"})]

@@ -15,41 +15,56 @@ from tests.delivery.scripted_peer import partial
 NOW_S = 1_800_000_000.0
 
 
+PROTOBUF = "application/x-protobuf"
+
+
 def verdict(status: int, body: bytes = b"", **headers: str) -> object:
     return judge(Answer(status, {name.replace("_", "-"): value for name, value in headers.items()}, body), NOW_S)
 
 
 def test_an_empty_body_is_success() -> None:
     assert verdict(200) == Delivered()
+    assert verdict(200, content_type=PROTOBUF) == Delivered()
 
 
 def test_a_partial_success_that_rejects_nothing_is_success() -> None:
-    assert verdict(200, b"\x0a\x00") == Delivered()
+    assert verdict(200, b"\x0a\x00", content_type=PROTOBUF) == Delivered()
 
 
 def test_a_remark_without_rejections_is_success_with_a_warning() -> None:
-    assert verdict(200, partial(0, "deprecated")) == Delivered("deprecated")
+    assert verdict(200, partial(0, "deprecated"), content_type=PROTOBUF) == Delivered("deprecated")
 
 
 def test_rejected_records_are_refused_with_the_peers_message() -> None:
-    found = verdict(200, partial(2, "bad tenant"))
+    found = verdict(200, partial(2, "bad tenant"), content_type=PROTOBUF)
     assert isinstance(found, Refused)
     assert found.rejected == 2
     assert "bad tenant" in found.reason
 
 
-def test_an_answer_in_json_is_understood_too() -> None:
-    assert verdict(200, b"{}", content_type="application/json; charset=utf-8") == Delivered()
-    body = b'{"partialSuccess": {"rejectedLogRecords": "3", "errorMessage": "no"}}'
-    found = verdict(200, body, content_type="application/json")
-    assert isinstance(found, Refused)
-    assert found.rejected == 3
-
-
-@pytest.mark.parametrize("body", [b"<html>please log in</html>", b"ok", b"{}", b"\xff\xff\xff"])
-def test_a_200_that_no_otlp_server_gives_proves_nothing(body: bytes) -> None:
-    assert isinstance(verdict(200, body), Retry)
-    assert isinstance(verdict(200, b"{broken", content_type="application/json"), Retry)
+@pytest.mark.parametrize(
+    ("content_type", "body", "shown"),
+    [
+        ("application/json", b'{"status":"ok"}', 'application/json, "{"status":"ok"}"'),
+        ("application/json", b'{"error":"unauthorized","login":"https://x"}', "unauthorized"),
+        ("application/json", b"[]", 'application/json, "[]"'),
+        ("application/json", b"{}", 'application/json, "{}"'),
+        ("text/html", b"", "text/html, 0 bytes"),
+        ("text/html; charset=utf-8", b"<html>\n\x1b]0;log in\x07</html>", "<html> \\x1b]0;log in\\x07</html>"),
+        ("text/plain", b"hi", 'text/plain, "hi"'),
+        (PROTOBUF, b"hi", f'{PROTOBUF}, "hi"'),
+        (PROTOBUF, b"\x0a\x02hi", PROTOBUF),
+        (PROTOBUF, b"\xff\xff\xff", "\\xff\\xff\\xff"),
+        (PROTOBUF, partial(-1), PROTOBUF),
+        ("", b"Ok", 'no content type, "Ok"'),
+        ("", b"\x0a\x00", "no content type"),
+    ],
+)
+def test_a_200_that_no_otlp_server_gives_proves_nothing_and_is_told(content_type: str, body: bytes, shown: str) -> None:
+    found = verdict(200, body, content_type=content_type)
+    assert isinstance(found, Retry)
+    assert "not from an OTLP server" in found.reason
+    assert shown in found.reason
 
 
 @pytest.mark.parametrize("status", [201, 202, 203, 204, 206, 299])
@@ -57,13 +72,20 @@ def test_only_200_is_success(status: int) -> None:
     assert isinstance(verdict(status), Retry)
 
 
-@pytest.mark.parametrize("status", [429, 502, 503, 504])
-def test_the_four_retryable_statuses_are_retried_after_the_time_asked(status: int) -> None:
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504, 507, 520, 521, 522, 523, 524])
+def test_what_can_pass_by_itself_is_retried_after_the_time_asked(status: int) -> None:
     assert verdict(status) == Retry(f"HTTP {status}")
     assert verdict(status, retry_after="7") == Retry(f"HTTP {status}", 7.0)
 
 
-@pytest.mark.parametrize("status", [301, 302, 307, 308, 400, 401, 403, 404, 405, 408, 409, 415, 500, 501, 505])
+def test_a_404_of_an_ingress_with_nothing_behind_it_is_retried_and_one_of_an_otlp_server_is_not() -> None:
+    assert isinstance(verdict(404, b"default backend - 404", content_type="text/plain"), Retry)
+    assert isinstance(verdict(404), Retry)
+    found = verdict(404, b"\x08\x05\x12\x09no tenant", content_type=PROTOBUF)
+    assert found == Refused("HTTP 404 (no tenant)", passing=True)
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308, 400, 401, 403, 405, 409, 415, 501, 505])
 def test_every_other_status_is_final(status: int) -> None:
     found = verdict(status, retry_after="7")
     assert isinstance(found, Refused)
@@ -75,10 +97,30 @@ def test_413_asks_for_less_at_once() -> None:
     assert isinstance(verdict(413), TooLarge)
 
 
-def test_what_the_peer_says_is_part_of_the_reason() -> None:
-    found = verdict(400, b"\x12\x1bmissing attribute audit.xyz")
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [
+        (PROTOBUF, b"\x08\x0d\x12\x09(no disk)"),
+        ("application/json", b'{"code": 13, "message": "(no disk)"}'),
+        ("application/problem+json", b'{"title": "Full", "detail": "(no disk)"}'),
+        ("text/plain", b"(no disk)\n"),
+        ("", b" (no   disk)"),
+        (PROTOBUF, b"(no disk)"),
+        ("application/json", b"(no disk)"),
+    ],
+)
+def test_what_the_peer_says_is_part_of_the_reason(content_type: str, body: bytes) -> None:
+    assert verdict(507, body, content_type=content_type) == Retry("HTTP 507 ((no disk))")
+
+
+@pytest.mark.parametrize("body", [b"[]", b'{"message": 7}', b'{"message": ""}', b'"x"', b"\xff", b"[" * 100_000])
+def test_json_that_is_no_status_is_told_as_it_is(body: bytes) -> None:
+    found = verdict(400, body, content_type="application/json")
     assert isinstance(found, Refused)
-    assert "missing attribute audit.xyz" in found.reason
+    assert len(found.reason) < 300
+
+
+def test_a_long_answer_is_told_in_part() -> None:
     assert len(judge(Answer(400, {}, b"x" * 10_000), NOW_S).reason) < 300  # type: ignore[union-attr]
 
 
