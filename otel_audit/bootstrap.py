@@ -25,6 +25,7 @@ from otel_audit.repos.otel import OTelActivityLogRepo
 
 if TYPE_CHECKING:
     from otel_audit.collector.answers import ASGIApp
+    from otel_audit.collector.read_process import ServeReads
     from otel_audit.collector.server import Collector
     from otel_audit.log.engine import ActivityLog
     from otel_audit.query.reader import DuckDBReader
@@ -106,29 +107,38 @@ def open_log(settings: Settings) -> ActivityLog:
 
 
 @contextmanager
-def open_collector(settings: Settings, mount: Callable[[ActivityLogReader], ASGIApp] | None) -> Iterator[Collector]:
-    """A collector over `data_dir`, not serving yet; its log and reader are closed on leaving.
+def open_collector(
+    settings: Settings,
+    mount: Callable[[ActivityLogReader], ASGIApp] | None = None,
+    *,
+    serve_reads: ServeReads | None = None,
+) -> Iterator[Collector]:
+    """A collector over `data_dir`, not serving yet; its log and what reads are closed on leaving.
 
     Args:
-        mount: makes the application that serves /v1/audit from a reader; None serves no reading.
+        mount: makes the application that serves /v1/audit from a reader, within this process.
+        serve_reads: serves it in a process of its own instead, which cannot slow the collector down. Without either
+            no reading is served.
 
     Raises:
         ConfigError: the address or the limits; MissingExtraError.
         StorageError: the folder cannot be used.
     """
     try:
+        from otel_audit.collector.read_process import ReadProcess
+        from otel_audit.collector.reads import Reads
         from otel_audit.collector.server import Collector
     except ModuleNotFoundError as error:
         raise _missing(error, "the collector", "collector") from error
     with open_log(settings) as log:
-        if mount is None:
+        if serve_reads is not None:
+            with ReadProcess(settings, serve_reads) as process:
+                yield Collector(log, settings, reads=Reads(process, settings))
+        elif mount is not None:
+            with open_folder_reader(Path(settings.data_dir), settings) as reader:
+                yield Collector(log, settings, reads=mount(reader))
+        else:
             yield Collector(log, settings)
-            return
-        reader = open_folder_reader(Path(settings.data_dir), settings)
-        try:
-            yield Collector(log, settings, reads=mount(reader))
-        finally:
-            reader.close()
 
 
 def _is_ours(base_url: str) -> bool:

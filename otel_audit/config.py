@@ -160,6 +160,21 @@ SETTINGS: tuple[Setting, ...] = (
     # reading
     Setting("query_threads", int, 2, "threads", "reading", "DuckDB's threads.", least=1),
     Setting("query_memory_bytes", int, 2048 * _MiB, "bytes", "reading", "DuckDB's memory limit.", least=64 * _MiB),
+    Setting("read_answer_bytes", int, 16 * _MiB, "bytes", "reading",
+            "About how large a page may become; one with larger records is shorter than `limit`, and its cursor "
+            "goes on.", least=1024),
+    Setting("read_time_limit_s", float, 30.0, "seconds", "reading",
+            "How long the collector works on one read; then it is ended, and answered with what to narrow.",
+            least=0.1),
+    Setting("reads_at_once", int, 4, "reads", "reading", "Reads that the collector works on at the same time.",
+            least=1),
+    Setting("reads_waiting", int, 32, "reads", "reading",
+            "Reads beyond those that may wait, or whose answers are still being taken; more are answered 503.",
+            least=0),
+    Setting("read_wait_s", float, 10.0, "seconds", "reading", "Longest wait of a read; longer is answered 503.",
+            least=0),
+    Setting("read_memory_bytes", int, 4096 * _MiB, "bytes", "reading",
+            "Memory at which the collector's process for reads is ended and started again.", least=256 * _MiB),
 )  # fmt: skip
 
 _BY_NAME = {setting.name: setting for setting in SETTINGS}

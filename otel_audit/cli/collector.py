@@ -29,8 +29,8 @@ def _collector(settings: Settings) -> None:
 
     Stops on SIGTERM or Ctrl-C, when the requests under way are answered. `otel-audit status` tells its address.
     """
-    # Here and not at the top: the web framework takes longer to import than most commands take to run.
-    from otel_audit.web.app import create_app
+    # Here and not at the top: the server takes longer to import than most commands take to run.
+    from otel_audit.web.serving import serve_reads
 
-    with bootstrap.open_collector(settings, create_app) as collector:
+    with bootstrap.open_collector(settings, serve_reads=serve_reads) as collector:
         collector.serve()

@@ -9,14 +9,13 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import os
-import signal
-import threading
 import traceback
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from typing import Protocol
 
 import pyarrow as pa
 
+from otel_audit.collector.child import become_child
 from otel_audit.errors import ConfigError, OverloadedError, PeerBytesError
 from otel_audit.otlp.decode import Decoded, Rejected, decode_logs
 from otel_audit.otlp.markers import Marker
@@ -115,21 +114,7 @@ class ProcessDecoder:
 
     def _new_pool(self) -> ProcessPoolExecutor:
         spawn = multiprocessing.get_context("spawn")  # fork would copy threads' locks in whatever state they are
-        return ProcessPoolExecutor(self._workers, mp_context=spawn, initializer=_prepare_worker)
-
-
-def _prepare_worker() -> None:
-    # Stopping is the parent's business: it waits for the requests in work and then closes the pool.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    threading.Thread(target=_die_with_parent, daemon=True).start()
-
-
-def _die_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+        return ProcessPoolExecutor(self._workers, mp_context=spawn, initializer=become_child)
 
 
 def _worker_pid() -> int:

@@ -250,10 +250,12 @@ def test_a_fault_of_our_own_is_503_and_the_server_lives_on(run, request_body, ne
 
 
 def test_a_decoding_process_that_dies_costs_a_resend_and_is_replaced(run, request_body, new_ids):
+    before = set(_children(os.getpid()))
     server = run(decode_workers=1)
     body = request_body(*new_ids(1))
     assert server.client.send(body).status == 200
-    children = [child for child in _children(os.getpid()) if b"spawn_main" in _command(child)]
+    started = set(_children(os.getpid())) - before
+    children = [child for child in started if b"spawn_main" in _command(child)]
     assert len(children) == 1
     os.kill(children[0], signal.SIGKILL)
     until(lambda: b"spawn_main" not in _command(children[0]))

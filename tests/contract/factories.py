@@ -17,6 +17,7 @@ from otel_audit import ActivityLogRepo, InMemoryActivityLogRepo, LocalActivityLo
 from otel_audit.bootstrap import open_collector
 from otel_audit.config import Settings, load_settings
 from otel_audit.web.app import create_app
+from otel_audit.web.serving import serve_reads
 
 OpenRepo = Callable[..., ActivityLogRepo]
 QUICK = load_settings({}, batch_delay_s=0.001)
@@ -35,8 +36,8 @@ def memory(folder: Path) -> Iterator[OpenRepo]:
 
 @contextmanager
 def otel_over_http(folder: Path) -> Iterator[OpenRepo]:
-    """Appends over OTLP to a real collector, reads through its routes."""
-    with open_collector(collector_settings(folder), create_app) as collector:
+    """Appends over OTLP to a real collector, reads through its routes, which a process of their own answers."""
+    with open_collector(collector_settings(folder), serve_reads=serve_reads) as collector:
         collector.start()
 
         def open_repo(hooks: Iterable[Any] = ()) -> ActivityLogRepo:

@@ -1,0 +1,84 @@
+"""The process in which a collector has its reads answered: what runs there, and how it stays out of the way.
+
+It gets the processor and the disk only when nobody else wants them, so that no read slows a commit or a health check.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import tempfile
+from functools import partial
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from otel_audit.bootstrap import open_folder_reader
+from otel_audit.collector.child import become_child
+from otel_audit.config import load_settings
+from otel_audit.web.app import create_app
+
+__all__ = ["serve_reads"]
+
+
+def serve_reads(settings: dict[str, Any], path: str, listening: Connection) -> None:
+    """Answer /v1/audit on a Unix socket for as long as the parent lives.
+
+    Args:
+        settings: all of them, by name.
+        path: of the socket, in a folder within one that only this user can enter and that goes with its parent.
+        listening: told once, when it listens.
+    """
+    folder = Path(path).parent
+    become_child(partial(shutil.rmtree, folder.parent, ignore_errors=True))
+    tempfile.tempdir = str(folder)  # DuckDB's spill goes away with the folder, whoever ends this process
+    known = load_settings({}, **settings)
+    with (
+        open_folder_reader(Path(known.data_dir), known) as reader,
+        socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener,
+    ):
+        listener.bind(path)
+        config = uvicorn.Config(
+            create_app(reader),
+            lifespan="off",
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+        )
+        _Server(config, listening).run(sockets=[listener])
+
+
+class _Server(uvicorn.Server):  # type: ignore[misc]
+    """uvicorn, without its signal handling; steps back once it listens."""
+
+    def __init__(self, config: uvicorn.Config, listening: Connection) -> None:
+        super().__init__(config)
+        self._listening = listening
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Any:
+        """None are captured here."""
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """As the library; then says that it listens."""
+        await super().startup(sockets)
+        _step_back()
+        self._listening.send_bytes(b"listening")
+
+
+def _step_back() -> None:
+    """Take what nobody else wants; where that is not allowed, so be it. Threads started later do as well."""
+    with contextlib.suppress(OSError):
+        os.nice(19)
+    if hasattr(os, "sched_setscheduler"):
+        # By thread, as Linux does it, for DuckDB's are running by now. The disk is given by the same rule.
+        for thread in Path("/proc/self/task").iterdir():
+            with contextlib.suppress(OSError):
+                os.sched_setscheduler(int(thread.name), os.SCHED_IDLE, os.sched_param(0))
