@@ -35,6 +35,7 @@ from otel_audit.otlp.names import ROWS_HEADER
 from otel_audit.otlp.row_runs import RowRuns, format_row_runs
 
 __all__ = [
+    "CLOSE",
     "PROTOBUF",
     "ASGIApp",
     "Answer",
@@ -59,6 +60,7 @@ ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 PROTOBUF = b"application/x-protobuf"
 _ROWS_HEADER = ROWS_HEADER.encode()
+CLOSE = (b"connection", b"close")
 _LINGER_S = 2.0
 _LINGER_BYTES = 256 << 20
 
@@ -91,7 +93,7 @@ _REASONS: tuple[tuple[type[OtelAuditError], str], ...] = (
     (OverloadedError, "overloaded"),
     (StorageError, "storage"),
 )
-_GRPC_CODES = {400: 3, 403: 7, 404: 5, 405: 12, 413: 8, 415: 3, 503: 14}
+_GRPC_CODES = {400: 3, 403: 7, 404: 5, 405: 12, 411: 3, 413: 8, 415: 3, 503: 14}
 
 
 def success(committed: Committed | None) -> Answer:
@@ -162,8 +164,8 @@ async def send_answer(answer: Answer, send: Send, unread: Receive | None = None)
         (b"content-length", str(len(answer.body)).encode()),
         *answer.headers,
     ]
-    if unread is not None:
-        headers.append((b"connection", b"close"))
+    if unread is not None and CLOSE not in headers:
+        headers.append(CLOSE)
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     if unread is None:
         await send({"type": "http.response.body", "body": answer.body, "more_body": False})

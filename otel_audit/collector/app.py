@@ -13,6 +13,7 @@ from otel_audit.collector.admin import PREFIX as ADMIN_PREFIX
 from otel_audit.collector.admin import answer_admin
 from otel_audit.collector.admission import ByteBudget
 from otel_audit.collector.answers import (
+    CLOSE,
     Answer,
     ASGIApp,
     Dialect,
@@ -122,6 +123,9 @@ class CollectorApp:
         if path == LOGS_PATH:
             if scope["method"] != "POST":
                 return self._routing(405, "use POST", scope, head, ((b"allow", b"POST"),))
+            if not head.tells_length:
+                message = "send Content-Length, or a chunked body; without either a body has no end"
+                return self._routing(411, message, scope, head, (CLOSE,))
             return await self._take(scope, head, incoming)
         if path in self._pages:
             if scope["method"] not in {"GET", "HEAD"}:
@@ -177,7 +181,7 @@ class CollectorApp:
         self, status: int, message: str, scope: Scope, head: Head, headers: tuple[tuple[bytes, bytes], ...] = ()
     ) -> Answer:
         answer = refusal(status, message, _dialect(scope, head), headers)
-        self._refused({403: "host", 404: "path", 405: "method"}[status], answer, scope, message)
+        self._refused({403: "host", 404: "path", 405: "method", 411: "length"}[status], answer, scope, message)
         return answer
 
     def _refused(self, reason: str, answer: Answer, scope: Scope, message: str) -> None:

@@ -20,16 +20,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
 from otel_audit.collector.answers import Scope
 from otel_audit.collector.guard import LATER, is_our_fault
+from otel_audit.collector.http1 import RequestStream
 
 __all__ = ["KEEP_ALIVE_S", "Connection", "Limits", "is_surplus", "most_connections", "sweep"]
 
 KEEP_ALIVE_S = 75
 _MOST = 512
-_HEAD_BYTES = 64 << 10
 _STALLED_S = 60.0
 _CLOSING_S = 10.0
 _SURPLUS = "otel_audit.surplus"
@@ -61,15 +59,13 @@ def is_surplus(scope: Scope) -> bool:
     return bool(scope.get("state", {}).get(_SURPLUS))
 
 
-class Connection(HttpToolsProtocol):  # type: ignore[misc]
+class Connection(RequestStream):
     """One connection. `since`: when it began to wait, to send a head, to close, or not to take its answer."""
 
     def __init__(self, limits: Limits, config: Any, server_state: Any, app_state: Any, _loop: Any = None) -> None:
-        super().__init__(config=config, server_state=server_state, app_state=app_state, _loop=_loop)
+        super().__init__(limits.closed, config, server_state, app_state)
         self._limits = limits
         self._surplus = False
-        self._in_head = False
-        self._heads = self._head_bytes = 0
         self._stalled = False
         self._told_to_close = False
         self.since = self.loop.time()
@@ -99,29 +95,17 @@ class Connection(HttpToolsProtocol):  # type: ignore[misc]
         else:
             longest.end("room")
 
-    def data_received(self, data: bytes) -> None:
-        """As the library; a head without an end is refused."""
-        before = self._heads
-        super().data_received(data)
-        if self._in_head and self._heads == before:
-            self._head_bytes += len(data)
-            if self._head_bytes > _HEAD_BYTES and not self.transport.is_closing():
-                self._limits.closed("large_head")
-                self.send_400_response("The request's head is too large.")
-
     def on_message_begin(self) -> None:
         """The first byte of a head is there."""
         super().on_message_begin()
-        self._in_head, self._head_bytes, self.since = True, 0, self.loop.time()
-        self._heads += 1
+        self.since = self.loop.time()
 
-    def on_headers_complete(self) -> None:
+    def begin_request(self) -> None:
         """The head is complete."""
-        self._in_head = False
         if self._surplus and len(self.connections) <= self._limits.most:
             self._surplus = False
         self.scope["state"][_SURPLUS] = self._surplus
-        super().on_headers_complete()
+        super().begin_request()
 
     def on_response_complete(self) -> None:
         """The wait for the next request begins."""
@@ -166,8 +150,8 @@ class Connection(HttpToolsProtocol):  # type: ignore[misc]
         elif self._stalled and waited > _STALLED_S:
             self._limits.closed("stalled")
             self.transport.abort()
-        elif self.waits and waited > (self._limits.head_s if self._in_head else KEEP_ALIVE_S):
-            self.end("slow_head" if self._in_head else "idle")
+        elif self.waits and waited > (self._limits.head_s if self.in_head else KEEP_ALIVE_S):
+            self.end("slow_head" if self.in_head else "idle")
 
 
 def sweep(connections: Iterable[Connection], now: float) -> None:

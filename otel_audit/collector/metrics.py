@@ -14,7 +14,7 @@ from otel_audit.log.stats import LogStats
 
 __all__ = ["CLOSE_REASONS", "REFUSAL_REASONS", "Metrics"]
 
-CLOSE_REASONS = ("idle", "room", "slow_head", "large_head", "stalled", "failed")
+CLOSE_REASONS = ("idle", "room", "slow_head", "large_head", "large_trailer", "stalled", "failed")
 
 REFUSAL_REASONS = (
     "malformed",
@@ -28,6 +28,7 @@ REFUSAL_REASONS = (
     "host",
     "path",
     "method",
+    "length",
 )
 
 _COUNTERS: tuple[tuple[str, str, str], ...] = (

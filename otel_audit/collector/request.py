@@ -14,7 +14,12 @@ from dataclasses import dataclass
 from otel_audit.collector.admission import ByteBudget, Hold
 from otel_audit.collector.answers import Dialect, Receive, Scope
 from otel_audit.collector.inflate import ENCODINGS, inflate
-from otel_audit.errors import OverloadedError, RequestTooLargeError, UnsupportedMediaTypeError
+from otel_audit.errors import (
+    MalformedRequestError,
+    OverloadedError,
+    RequestTooLargeError,
+    UnsupportedMediaTypeError,
+)
 
 __all__ = ["ClientGone", "Head", "Incoming", "header_values", "parse_head", "peer_address", "read_body", "reserve"]
 
@@ -32,14 +37,19 @@ class Head:
     Attributes:
         media_type: lower case, without parameters.
         encoding: lower case; `identity` when none is given.
-        length_bytes: declared; None for a chunked body.
-        has_body: whether a body follows at all.
+        length_bytes: declared; None without that header.
+        transfer_coding: lower case; "" when none is given.
     """
 
     media_type: str
     encoding: str
     length_bytes: int | None
-    has_body: bool
+    transfer_coding: str = ""
+
+    @property
+    def has_body(self) -> bool:
+        """Whether a body follows at all."""
+        return bool(self.transfer_coding or self.length_bytes)
 
     @property
     def dialect(self) -> Dialect:
@@ -48,14 +58,29 @@ class Head:
             return Dialect.PROTOBUF
         return Dialect.OTLP_JSON if self.media_type == "application/json" else Dialect.PROBLEM
 
+    @property
+    def tells_length(self) -> bool:
+        """Whether the head says where the body ends."""
+        return bool(self.transfer_coding) or self.length_bytes is not None
+
     def check_served(self) -> None:
-        """Raises UnsupportedMediaTypeError for a content type or encoding that is not read here."""
+        """Whether the body can be read, and its end told from its middle.
+
+        Raises:
+            UnsupportedMediaTypeError: a content type or encoding that is not read here.
+            MalformedRequestError: a length and a transfer coding, or one that is not understood.
+        """
         if self.media_type != "application/x-protobuf":
             got = self.media_type or "none"
             raise UnsupportedMediaTypeError(f"content type application/x-protobuf is read here; this one is {got}")
         if self.encoding not in ENCODINGS:
             raise UnsupportedMediaTypeError(
                 f"content encodings gzip, zstd, deflate and identity are read here; this one is {self.encoding}"
+            )
+        if self.transfer_coding not in {"", "chunked"} or (self.transfer_coding and self.length_bytes is not None):
+            raise MalformedRequestError(
+                f"the length of the body cannot be told from Content-Length {self.length_bytes} and "
+                f"Transfer-Encoding {self.transfer_coding!r}"
             )
 
 
@@ -91,18 +116,17 @@ def peer_address(scope: Scope) -> str:
 
 def parse_head(scope: Scope) -> Head:
     """Read the headers that say something about the body. Never raises."""
-    media_type, encodings, length, chunked = "", [], None, False
+    media_types, encodings, codings, length = [], [], [], None
     for name, value in scope["headers"]:
         if name == b"content-type":
-            media_type = value.decode("latin-1").partition(";")[0].strip().lower()
+            media_types.append(value.decode("latin-1").partition(";")[0].strip().lower())
         elif name == b"content-encoding":
             encodings += [part.strip().lower() for part in value.decode("latin-1").split(",")]
         elif name == b"content-length":
             length = int(value)  # the server has parsed it already and answered 400 if it is no number
         elif name == b"transfer-encoding":
-            chunked = True
-    length = None if chunked else length
-    return Head(media_type, ",".join(encodings) or "identity", length, chunked or bool(length))
+            codings.append(value.decode("latin-1").strip().lower() or "none")
+    return Head(", ".join(media_types), ",".join(encodings) or "identity", length, ",".join(codings))
 
 
 def reserve(budget: ByteBudget, head: Head, most_bytes: int) -> Hold:
@@ -121,7 +145,7 @@ async def read_body(incoming: Incoming, head: Head, hold: Hold, *, most_bytes: i
     Raises:
         RequestTooLargeError: more than `most_bytes`, before or after decoding.
         MalformedRequestError: a damaged or truncated encoding.
-        OverloadedError: no room, or the body did not come within `timeout_s`.
+        OverloadedError: no room, or the body did not come within `timeout_s`, or not as long as was declared.
         ClientGone: the client left.
     """
     pieces: list[bytes] = []
@@ -136,6 +160,9 @@ async def read_body(incoming: Incoming, head: Head, hold: Hold, *, most_bytes: i
                 pieces.append(piece)
     except TimeoutError:
         raise OverloadedError(f"the body did not come within {timeout_s:g} s") from None
+    if head.length_bytes not in {None, size}:
+        incoming.finished = False  # nobody knows what the next bytes are
+        raise OverloadedError(f"{size} bytes of body came where {head.length_bytes} bytes were declared")
     body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
     if head.encoding != "identity":
         body = await _inflated(body, head.encoding, hold, most_bytes)
