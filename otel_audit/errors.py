@@ -135,14 +135,18 @@ class PeerRefusedError(DeliveryError):
     advice = "The peer's answer is final. Check the endpoint, the token and what stands between you and the collector."
 
 
+class ReceiptExpiredError(DeliveryError):
+    """A receipt was asked after so many later records that what became of its record is not remembered any more."""
+
+    advice = "Look the record up by its id; `refusals` and `otel-audit spool list` show what a peer refused."
+
+
 class SpoolUnwritableError(DeliveryError):
     """The spool's disk refused a write (full, read-only, failing); the record was not accepted."""
 
     exit_code = 74
     retryable = True
-    advice = (
-        "Free space or mend the disk of OTEL_AUDIT_SPOOL_DIR and append again; the next append tries the disk anew."
-    )
+    advice = "Free space on the disk of OTEL_AUDIT_SPOOL_DIR, or mend it, and append again; it is tried anew."
 
 
 class SpoolFileError(DeliveryError):

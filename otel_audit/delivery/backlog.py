@@ -14,6 +14,7 @@ from otel_audit.delivery.parcel import Parcel
 from otel_audit.disk import Disk
 from otel_audit.errors import SpoolFileError, UnwritableError
 from otel_audit.spool.adoption import AdoptedStream, adopt
+from otel_audit.spool.format import Entry, Header
 from otel_audit.spool.places import STREAMS
 from otel_audit.spool.pools import Pools, read_file
 from otel_audit.spool.reading import Batch
@@ -37,7 +38,9 @@ class _Parked:
 
     path: Path
     count: int
-    refused: bool = False
+    header: Header | None = None
+    entries: tuple[Entry, ...] = ()
+    stays: bool = False
 
 
 class Backlog:
@@ -137,6 +140,7 @@ class Backlog:
             report("error", "refused records cannot be read, they stay parked", file=str(parked.path), error=str(error))
             return None
         records = tuple(entry.payload for entry in entries)
+        parked.header, parked.entries = header, tuple(entries)
         return Parcel(header.resource, header.schema_url, records, 0, False, parked) if records else None
 
     def _parcel_of(self, stream: AdoptedStream, max_records: int, max_bytes: int) -> Parcel | None:
@@ -150,13 +154,12 @@ class Backlog:
             return Parcel(*(stream.reader.described or self.resource()), (marker,), 0, True, _Adopted(stream, None))
         return None
 
-    def end_part(self, parcel: Parcel, stop: int, *, is_refused: bool) -> None:
+    def end_part(self, parcel: Parcel, stop: int) -> None:
         """A part of a parcel, up to `stop`, was delivered or parked. Raises SpoolUnreadableError, UnwritableError."""
         source = parcel.source
         if isinstance(source, _Parked):
-            source.refused = source.refused or is_refused
             if stop == len(parcel.records):
-                if not source.refused:
+                if not source.stays:
                     self._pools.unpark(source.path)
                 self._parked.popleft()
         elif isinstance(source, _Adopted) and stop == len(parcel.records):
@@ -193,10 +196,19 @@ class Backlog:
     # --- what was refused ---
 
     def park(self, parcel: Parcel, start: int, stop: int, reason: str, rejected: int) -> Path:
-        """Park records that a peer refused; those of a parked file stay where they are. Raises UnwritableError."""
+        """Park records that a peer refused. Raises UnwritableError.
+
+        A parked file that is refused as a whole stays where it is. A part of one gets a file of its own; a crash before
+        the rest is answered for leaves it in both.
+        """
         source = parcel.source
         if isinstance(source, _Parked):
-            return source.path
+            if stop - start == len(parcel.records):
+                source.stays = True
+                return source.path
+            assert source.header is not None  # it was read when the parcel was made
+            numbered = [(entry.number, entry.payload) for entry in source.entries[start:stop]]
+            return self._pools.park(source.header, numbered, reason, rejected)
         batch: Batch = source.batch
         return self._pools.park(batch.header, batch.numbered(start, stop), reason, rejected)
 

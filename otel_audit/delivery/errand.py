@@ -31,7 +31,7 @@ class Work(Protocol):
 
     def next_parcel(self, max_records: int, max_bytes: int) -> Parcel | None: ...
 
-    def end_part(self, parcel: Parcel, stop: int, *, is_refused: bool) -> None: ...
+    def end_part(self, parcel: Parcel, stop: int) -> None: ...
 
     def park(self, parcel: Parcel, start: int, stop: int, reason: str, rejected: int) -> Path: ...
 
@@ -77,17 +77,17 @@ class _Errand:
 
     def settle(self, parcel: Parcel, start: int, stop: int, log: str | None, rows: str) -> None:
         """A part is delivered."""
-        self._end_part(parcel, start, stop, is_refused=False)
+        self._end_part(parcel, start, stop)
 
     def refuse(self, parcel: Parcel, start: int, stop: int, reason: str, rejected: int) -> None:
         """A part is refused: it is parked, or stays so."""
         if not parcel.is_marker:
             self._work.park(parcel, start, stop, reason, rejected)
             self.answers[reason] = None
-        self._end_part(parcel, start, stop, is_refused=True)
+        self._end_part(parcel, start, stop)
 
-    def _end_part(self, parcel: Parcel, start: int, stop: int, *, is_refused: bool) -> None:
-        self._work.end_part(parcel, stop, is_refused=is_refused)
+    def _end_part(self, parcel: Parcel, start: int, stop: int) -> None:
+        self._work.end_part(parcel, stop)
         self._until_s = time.monotonic() + self._patience_s
         self._progress(0 if parcel.is_marker else stop - start)
 

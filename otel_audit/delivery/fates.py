@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from otel_audit.delivery.outbox import Outbox
 from otel_audit.delivery.outcome import Outcome
-from otel_audit.errors import PeerRefusedError, UndeliveredError
+from otel_audit.errors import PeerRefusedError, ReceiptExpiredError, UndeliveredError
 from otel_audit.model.receipts import Receipt
 
 __all__ = ["Fates"]
@@ -47,7 +47,7 @@ class Fates:
             why = self._outbox.trouble or "no answer yet"
             raise UndeliveredError(1, f"still on its way ({why})", kept=bool(self._outbox.kept))
         if outcome is None:
-            return replace(receipt, state="forwarded", _settling=None)  # too long ago to remember more
+            raise ReceiptExpiredError(f"record {receipt.record_id}: what became of it is not remembered any more")
         if outcome.state == "refused":
             raise PeerRefusedError(f"record {receipt.record_id}: {outcome.reason}")
         return replace(

@@ -9,17 +9,15 @@ from __future__ import annotations
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections import deque
 from collections.abc import Sequence
 
 from otel_audit.delivery.change import LONGEST_WAIT_S, Change, on_event_loop
 from otel_audit.delivery.outcome import Outcome, QueueState, Refusal, undelivered
+from otel_audit.delivery.outcomes import Outcomes
 from otel_audit.delivery.parcel import Parcel
 from otel_audit.errors import BacklogFullError, ClosedError
 
 __all__ = ["Outbox", "Parcel"]
-
-_OUTCOMES_KEPT = 16_384
 
 
 class Outbox(ABC):
@@ -41,7 +39,7 @@ class Outbox(ABC):
         self._change = Change(self._lock)
         self._entered = self._settled = self._delivered = 0
         self._hurry_until = 0
-        self._outcomes: deque[Outcome] = deque(maxlen=_OUTCOMES_KEPT)
+        self._outcomes = Outcomes()
         self._closed = self._stopped = self._last_try = self._ended = False
         self._heartbeat_s = heartbeat_s
         self._heartbeat_at_s = time.monotonic() + heartbeat_s
@@ -140,7 +138,7 @@ class Outbox(ABC):
     def _settle_own(self, outcome: Outcome) -> None:
         """Records of the own stream, up to `outcome.last`, need no more waiting for. With the lock."""
         self._settled = max(self._settled, outcome.last)
-        self._outcomes.append(outcome)
+        self._outcomes.add(outcome)
         self._change.announce()
 
     # --- waiting for delivery ---
@@ -181,7 +179,7 @@ class Outbox(ABC):
             self._hurry()
             while (left := self._left(number, deadline, False)) > 0:
                 self._change.wait(left)
-            return self._remembered(number)
+            return self._outcomes.find(number)
 
     async def aoutcome(self, number: int, timeout_s: float | None) -> Outcome | None:
         """`outcome`, awaited."""
@@ -190,16 +188,13 @@ class Outbox(ABC):
             with self._lock:
                 self._hurry()
                 if (left := self._left(number, deadline, False)) <= 0:
-                    return self._remembered(number)
+                    return self._outcomes.find(number)
                 changed = self._change.watch()
             await self._change.arrival(changed, left)
 
     def is_settled(self, number: int) -> bool:
         """Whether a record needs no more waiting for."""
         return self._settled >= number
-
-    def _remembered(self, number: int) -> Outcome | None:
-        return next((known for known in reversed(self._outcomes) if known.first <= number <= known.last), None)
 
     def _hurry(self) -> int:
         self._hurry_until = self._entered

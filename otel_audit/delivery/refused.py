@@ -21,8 +21,8 @@ class Refused:
         self._unreadable = 0
 
     def add(self, path: Path, reason: str, rejected: int) -> None:
-        """Some records of a parked file were refused."""
-        self._parked[path] = (reason, self._parked.get(path, ("", 0))[1] + rejected)
+        """So many records of a parked file were refused."""
+        self._parked[path] = (reason, rejected)
 
     def add_unreadable(self, count: int) -> None:
         """Own records were lost with a damaged file."""

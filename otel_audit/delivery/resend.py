@@ -113,7 +113,7 @@ class Copies:
         else:
             del self.absent[stream_id]
 
-    def end_part(self, parcel: Parcel, stop: int, *, is_refused: bool) -> None:
+    def end_part(self, parcel: Parcel, stop: int) -> None:
         """Nothing is to be done: these are copies."""
 
     def park(self, parcel: Parcel, start: int, stop: int, reason: str, rejected: int) -> Path:

@@ -38,6 +38,8 @@ __all__ = ["Sender", "Source", "unobserved"]
 _HTTP_LOGGERS = ("urllib3.connectionpool", "urllib3.connection", "urllib3.util.retry", "urllib3.response")
 
 _SAY_AGAIN_S = 30.0
+_STUCK_AFTER = 10
+"""Tries before an answer that may never change counts as a refusal."""
 
 
 class Source(Protocol):
@@ -108,25 +110,33 @@ class Sender:
             self._outbox.let_go()
 
     def _deliver(self, parcel: Parcel) -> bool:
-        """Bring a parcel to its end; False if the outbox said stop before."""
+        """Bring a parcel to its end; False if the outbox said stop before.
+
+        What is refused for the sake of some records is halved until these are alone: some log2(n) requests for each.
+        Where nothing passes, halving ends after two such descents, and what is left is asked for once.
+        """
         parts = [(0, len(parcel.records))]
+        descent = len(parcel.records).bit_length() + 1
+        passed = refused = 0
         while parts:
             start, stop = parts.pop()
-            verdict = self._send(parcel, start, stop)
-            match verdict:
-                case None:
-                    return False
-                case Delivered():
-                    pass
-                case TooLarge() if stop - start > 1:
-                    middle = (start + stop) // 2
-                    parts += [(middle, stop), (start, middle)]
+            halves = refused < descent * (2 + passed)
+            verdict = self._send(parcel, start, stop, halves)
+            if verdict is None:
+                return False
+            passed += isinstance(verdict, Delivered)
+            refused += isinstance(verdict, Refused)
+            if _is_halved(verdict, stop - start, halves):
+                middle = (start + stop) // 2
+                parts += [(middle, stop), (start, middle)]
         return True
 
-    def _send(self, parcel: Parcel, start: int, stop: int) -> Delivered | TooLarge | Refused | None:
-        """Send until there is a final verdict, and let the outbox know it; None if the outbox said stop before."""
+    def _send(self, parcel: Parcel, start: int, stop: int, halves: bool) -> Delivered | TooLarge | Refused | None:
+        """Send until there is a final verdict, and let the outbox know it, unless halves will be sent; None if the
+        outbox said stop before."""
         body: bytes | None = None
         failures = 0
+        is_part = stop - start < len(parcel.records)
         while True:
             verdict: Verdict
             self.under_way = parcel
@@ -134,10 +144,13 @@ class Sender:
                 if body is None:
                     body = frame_request(parcel.resource, parcel.records[start:stop], parcel.schema_url)
                 verdict = self._exchange(body)
+                if isinstance(verdict, Retry) and verdict.stuck and failures >= (0 if is_part else _STUCK_AFTER):
+                    verdict = Refused(verdict.reason, divisible=True, passing=True)
                 if not isinstance(verdict, Retry):
                     # Before anybody who waits hears of the success.
                     self._outbox.trouble, self.under_way = "", None
-                self._note(parcel, start, stop, verdict)
+                if not _is_halved(verdict, stop - start, halves):
+                    self._note(parcel, start, stop, verdict)
             except Exception as error:  # noqa: BLE001 - whatever it is, it is no proof of delivery, and the thread must live
                 verdict = Retry(cause(error))
                 # A server may close an idle connection just as a request goes out on it: the next try opens a new one.
@@ -171,7 +184,7 @@ class Sender:
                     self.acknowledged += stop - start if self.log else 0
                     self.forwarded += 0 if self.log else stop - start
                 self._outbox.settle(parcel, start, stop, self.log, self._rows)
-            case TooLarge(reason) if stop - start == 1:
+            case TooLarge(reason):
                 self._hold(parcel, start, stop, reason, None)
             case Refused(reason, rejected):
                 self._hold(parcel, start, stop, reason, rejected)
@@ -219,6 +232,11 @@ class Sender:
         return self._outbox.pause(now_s + asked_s, cut_short=False) and self._outbox.pause(
             now_s + own_s, cut_short=True
         )
+
+
+def _is_halved(verdict: Verdict, count: int, halves: bool) -> bool:
+    is_divisible = isinstance(verdict, TooLarge) or (isinstance(verdict, Refused) and verdict.divisible and halves)
+    return is_divisible and count > 1
 
 
 @contextlib.contextmanager

@@ -243,7 +243,7 @@ class SpoolOutbox(Outbox):
         if isinstance(parcel.source, Batch):
             self._own.end_part(parcel, stop)
         elif parcel.source is not None:
-            self._backlog.end_part(parcel, stop, is_refused=outcome.state == "refused")
+            self._backlog.end_part(parcel, stop)
         with self._lock:
             if parcel.first:
                 self._give_up(outcome.first - 1)

@@ -9,6 +9,8 @@ The rules (OTLP specification, "OTLP/HTTP Response"; RFC 9110 §10.2.3 for Retry
   page answers 200, and 202 is "perhaps later". So: no proof, send again;
 - statuses that tell of a passing trouble of the peer or of what stands before it (`_RETRYABLE`), and a 404 that no OTLP
   server wrote, as of an ingress with nothing behind it: send again, not before Retry-After;
+- 500 is among them, though a server that fails at one record, or an otelcol whose own peer refused it, answers so for
+  ever: whoever sends must not wait for it without end;
 - 413: too much at once; halves may pass;
 - all else, redirects included, is the peer's final word on this request. Where it may be for the sake of one record
   (`_ABOUT_CONTENT`), the others may pass without it. Where it is about who asks or where (a token, a path), the same
@@ -45,10 +47,15 @@ class Delivered:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """No proof of delivery; send the same again, not before `after_s` seconds if the peer said so."""
+    """No proof of delivery; send the same again, not before `after_s` seconds if the peer said so.
+
+    Attributes:
+        stuck: a peer may answer so for ever for the sake of one record.
+    """
 
     reason: str
     after_s: float | None = None
+    stuck: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +97,7 @@ def judge(answer: Answer, now_s: float) -> Verdict:
     if 200 <= status < 300:
         return Retry(f"{said}; only 200 promises that the records are kept")
     if status in _RETRYABLE:
-        return Retry(said, parse_retry_after(answer.headers.get("retry-after", ""), now_s))
+        return Retry(said, parse_retry_after(answer.headers.get("retry-after", ""), now_s), stuck=status == 500)
     if status == 404 and answer.content_type != PROTOBUF:
         return Retry(f"{said}; no OTLP server is there, or it has another path")
     if status == 413:

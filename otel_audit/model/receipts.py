@@ -48,7 +48,9 @@ class Receipt:
         """The receipt once a peer has the record: state "forwarded" or "acknowledged". None waits without end.
 
         Raises:
-            UndeliveredError: time ran out (the record is still accepted and on its way), or the peer refused it.
+            UndeliveredError: time ran out; the record is still accepted and on its way.
+            PeerRefusedError: the peer refused it.
+            ReceiptExpiredError: so many records were answered for since that this one is not remembered any more.
         """
         return self if self._settling is None else self._settling.wait(self, timeout_s)
 

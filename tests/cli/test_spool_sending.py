@@ -126,7 +126,7 @@ def test_parked_records_are_sent_again_whoever_refused_them(run: Run, spool: Fil
 
 
 def test_what_is_refused_again_stays_parked(run: Run, spool: FilledSpool, peer: Peer) -> None:
-    peer.script = [Reply(403)]
+    peer.script = [Reply(401)]
     stream = spool.stream("s1").write(4)
     path = stream.park(2, "HTTP 404")
     stream.park(2, "HTTP 404")

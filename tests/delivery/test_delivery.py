@@ -222,16 +222,74 @@ def test_rejected_records_are_reported_held_and_not_sent_again(peer: Peer, deliv
 @pytest.mark.parametrize("status", [302, 400, 401, 403, 501])
 def test_a_final_answer_holds_back_its_batch_and_nothing_else(peer: Peer, status: int, deliver_to: Deliver) -> None:
     delivery = deliver_to(peer.url, batch_max_records=2)
-    peer.script = [Reply(status, b"because", {"location": "/elsewhere"})]
     sent = records(4)
+    held = set(ids(sent)[:2])
+    answer = Reply(status, b"because", {"location": "/elsewhere"})
+    peer.otherwise = lambda seen: answer if held & set(seen.ids) else Reply()
     delivery.offer(sent, 0)
     with pytest.raises(UndeliveredError, match=f"{status}.*because") as caught:
         delivery.flush(WAIT_S)
     assert caught.value.count == 2
     assert peer.delivered == ids(sent[2:])
+    peer.otherwise = lambda seen: Reply()
     assert delivery.retry_refused() == 2
     delivery.close()
     assert sorted(peer.delivered) == sorted(ids(sent))
+
+
+@pytest.mark.parametrize(("status", "at"), [(400, 0), (403, 417), (422, 999), (500, 5)])
+def test_a_refused_batch_is_halved_until_the_guilty_record_is_alone(
+    peer: Peer, delivery: Delivery, status: int, at: int
+) -> None:
+    sent = records(1_000)
+    guilty = ids(sent)[at]
+    peer.otherwise = lambda seen: Reply(status, b"forbidden pattern") if guilty in seen.ids else Reply()
+    delivery.offer(sent, 0)
+    with pytest.raises(UndeliveredError, match=r"1 refused.*forbidden pattern") as caught:
+        delivery.flush(WAIT_S)
+    assert caught.value.count == 1
+    assert sorted(peer.delivered) == sorted(set(ids(sent)) - {guilty})
+    assert sum(guilty in seen.ids for seen in peer.posts) <= 11 + 10 * (status == 500)
+    (refusal,) = delivery.refusals
+    assert (len(refusal.records), refusal.rejected) == (1, 1)
+    peer.otherwise = lambda seen: Reply()
+    delivery.retry_refused()
+    delivery.flush(WAIT_S)
+    assert sorted(peer.delivered) == sorted(ids(sent))
+
+
+def test_where_several_records_are_refused_all_others_are_delivered(peer: Peer, delivery: Delivery) -> None:
+    sent = records(1_000)
+    guilty = {ids(sent)[at] for at in (0, 1, 2, 500, 998)}
+    peer.otherwise = lambda seen: Reply(403 if guilty & set(seen.ids) else 200)
+    delivery.offer(sent, 0)
+    with pytest.raises(UndeliveredError, match="5 refused"):
+        delivery.flush(WAIT_S)
+    assert set(peer.delivered) == set(ids(sent)) - guilty
+    assert [len(refusal.records) for refusal in delivery.refusals] == [1] * 5
+
+
+def test_where_everything_is_refused_halving_ends_early(peer: Peer, delivery: Delivery) -> None:
+    peer.otherwise = lambda seen: Reply(403)
+    delivery.offer(records(1_000), 0)
+    with pytest.raises(UndeliveredError, match="1000 refused"):
+        delivery.flush(WAIT_S)
+    assert len(peer.posts) <= 3 * 11
+
+
+def test_parked_records_that_are_refused_in_part_again_stay_in_that_part(peer: Peer, delivery: Delivery) -> None:
+    sent = records(8)
+    peer.otherwise = lambda seen: Reply(401)
+    delivery.offer(sent, 0)
+    with pytest.raises(UndeliveredError, match="8 refused"):
+        delivery.flush(WAIT_S)
+    guilty = ids(sent)[5]
+    peer.otherwise = lambda seen: Reply(403 if guilty in seen.ids else 200)
+    assert delivery.retry_refused() == 8
+    with pytest.raises(UndeliveredError, match="1 refused"):
+        delivery.flush(WAIT_S)
+    assert [len(refusal.records) for refusal in delivery.refusals] == [1]
+    assert sorted(peer.delivered) == sorted(set(ids(sent)) - {guilty})
 
 
 def test_too_large_a_batch_is_halved_and_only_a_giant_is_refused(peer: Peer, delivery: Delivery) -> None:

@@ -101,10 +101,10 @@ def test_a_pause_that_the_peer_asks_for_beyond_all_patience_is_not_waited_for(sp
 
 
 def test_what_is_refused_on_the_way_is_parked_and_the_rest_goes_on(spool: FilledSpool, peer: Peer) -> None:
-    peer.script = [Reply(), Reply(400, b"no")]
+    peer.script = [Reply(), Reply(401, b"no")]
     spool.stream("s1").write(6).leave()
     tally = run(behind(spool), spool, peer, settings=quick(batch_max_records=2))
-    assert (tally.delivered, tally.refused, tally.answers) == (4, 2, ("HTTP 400 (no)",))
+    assert (tally.delivered, tally.refused, tally.answers) == (4, 2, ("HTTP 401 (no)",))
     ((_, path),) = spool.pools.files("parked")
     assert numbers_in(path) == [3, 4]
 
@@ -112,12 +112,12 @@ def test_what_is_refused_on_the_way_is_parked_and_the_rest_goes_on(spool: Filled
 def test_parked_records_are_sent_again_and_stay_parked_when_refused_again(spool: FilledSpool, peer: Peer) -> None:
     stream = spool.stream("s1").write(6)
     paths = [stream.park(2, "HTTP 403"), stream.park(2, "HTTP 403"), stream.park(2, "HTTP 403")]
-    peer.script = [Reply(), Reply(403), Reply(200, partial(1, "bad"))]
+    peer.script = [Reply(), Reply(401), Reply(200, partial(1, "bad"))]
     work = left_behind(spool.pools, spool.disk, None)
     assert work.retry(paths) == 6
     tally = run(work, spool, peer)
     assert (tally.delivered, tally.refused) == (3, 3)
-    assert tally.answers == ("HTTP 403", "partial success, 1 rejected: bad")
+    assert tally.answers == ("HTTP 401", "partial success, 1 rejected: bad")
     assert [path.exists() for path in paths] == [False, True, True]
 
 
@@ -181,14 +181,14 @@ def test_copies_that_expire_meanwhile_are_absent(spool: FilledSpool, peer: Peer)
     assert copies.absent == {"s1": ((3, 4),)}
 
 
-@pytest.mark.parametrize(("reply", "counted"), [(Reply(), (2, 0)), (Reply(403), (0, 2))])
+@pytest.mark.parametrize(("reply", "counted"), [(Reply(), (2, 0)), (Reply(401), (0, 2))])
 def test_an_answer_that_the_disk_does_not_take_counts_once_when_it_comes_again(
     spool: FilledSpool, peer: Peer, reply: Reply, counted: tuple[int, int]
 ) -> None:
     class OnceBroken(Copies):
         broken = True
 
-        def end_part(self, parcel: Parcel, stop: int, *, is_refused: bool) -> None:
+        def end_part(self, parcel: Parcel, stop: int) -> None:
             if self.broken:
                 self.broken = False
                 raise UnwritableError("no space left")

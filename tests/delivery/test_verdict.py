@@ -74,8 +74,8 @@ def test_only_200_is_success(status: int) -> None:
 
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504, 507, 520, 521, 522, 523, 524])
 def test_what_can_pass_by_itself_is_retried_after_the_time_asked(status: int) -> None:
-    assert verdict(status) == Retry(f"HTTP {status}")
-    assert verdict(status, retry_after="7") == Retry(f"HTTP {status}", 7.0)
+    assert verdict(status) == Retry(f"HTTP {status}", stuck=status == 500)
+    assert verdict(status, retry_after="7") == Retry(f"HTTP {status}", 7.0, stuck=status == 500)
 
 
 def test_a_404_of_an_ingress_with_nothing_behind_it_is_retried_and_one_of_an_otlp_server_is_not() -> None:

@@ -186,10 +186,7 @@ class Process:
             return
         if answer == "refused" and not parcel.is_marker:
             source.park(parcel, 0, count, "HTTP 403", count)
-        if isinstance(source, Own):
-            source.end_part(parcel, count)
-        else:
-            source.end_part(parcel, count, is_refused=answer == "refused")
+        source.end_part(parcel, count)
 
 
 def all_dead() -> None:
