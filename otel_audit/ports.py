@@ -175,7 +175,7 @@ class StreamReader(Protocol):
 
         Args:
             stream_ids: only these; one that the archive does not know has no report. None: all.
-            incomplete: only streams with numbers missing or awaited.
+            incomplete: only streams with numbers missing, awaited or implausible.
         """
         ...
 

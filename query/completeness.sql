@@ -7,14 +7,14 @@
 --                                    are none, any files of the other kind do, for none of their rows has a number or
 --                                    a kind
 --             stream_ids  VARCHAR[]  only these streams; null: all
---             incomplete  BOOLEAN    only streams with numbers missing or awaited
+--             incomplete  BOOLEAN    only streams with numbers missing, awaited or implausible
 -- prunes:     reads four columns of the rows; row groups by the statistics of stream_id where one stream is asked for.
 WITH numbered AS (
     SELECT stream_id, stream_number, service_name, recorded_at
     FROM read_parquet($files, schema = getvariable('completeness_columns'), hive_partitioning = false)
     WHERE $stream_ids IS NULL OR list_contains($stream_ids::VARCHAR[], stream_id)
 ), notes AS (
-    SELECT stream_id, kind, first_number, last_number, service_name, recorded_at
+    SELECT stream_id, kind, first_number, last_number, settled_reason, service_name, recorded_at
     FROM read_parquet($note_files, schema = getvariable('completeness_columns'), hive_partitioning = false)
     WHERE kind IS NOT NULL AND ($stream_ids IS NULL OR list_contains($stream_ids::VARCHAR[], stream_id))
 ),
@@ -29,7 +29,10 @@ SELECT stream_id,
        missing_count,
        awaited,
        repeats,
+       settled,
+       settled_reason,
+       implausible,
        epoch_us(last_seen) AS last_seen_us
 FROM reports
-WHERE NOT $incomplete OR missing_count > 0 OR awaited > 0
+WHERE NOT $incomplete OR missing_count > 0 OR awaited > 0 OR implausible IS NOT NULL
 ORDER BY last_seen, stream_id

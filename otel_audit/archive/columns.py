@@ -16,11 +16,13 @@ __all__ = [
     "COLUMNS",
     "NOTE_QUARANTINED",
     "NOTE_REPEAT",
+    "NOTE_SETTLED",
     "QUARANTINE",
     "QUARANTINE_COLUMNS",
     "STREAMS",
     "STREAM_COLUMNS",
     "Column",
+    "conformed",
     "parquet_schema",
 ]
 
@@ -119,7 +121,9 @@ QUARANTINE_COLUMNS: tuple[Column, ...] = (
 )
 
 NOTE_REPEAT, NOTE_QUARANTINED = "repeat", "quarantined"
-"""What a row of the streams log notes of records; any other `kind` is the state of a marker."""
+"""What a row of the streams log notes of records."""
+NOTE_SETTLED = "settled"
+"""An operator's decision about a stream; any other `kind` is the state of a marker."""
 
 STREAM_COLUMNS: tuple[Column, ...] = (
     Column(1, "log_index", "i64", "Place in the streams log, from 0, without holes."),
@@ -133,11 +137,23 @@ STREAM_COLUMNS: tuple[Column, ...] = (
         "kind",
         "str",
         "`repeat`: records dropped because the log has them; `quarantined`: records that went there; "
-        "or the state a producer told: `open`, `closed`, `recovered`.",
+        "the state a producer told: `open`, `closed`, `recovered`; or `settled`: an operator's decision.",
     ),
-    Column(61, "first_number", "i64", "First number of an unbroken run; null without numbers, and for a state."),
-    Column(62, "last_number", "i64", "Last number of the run; for a state, the highest number given so far."),
-    Column(63, "records", "i64", "How many records the row stands for; 0 for a state."),
+    Column(
+        61,
+        "first_number",
+        "i64",
+        "First number of an unbroken run; null without numbers, and for a state; for a decision, the lowest of the "
+        "implausible numbers that it disregards, or null.",
+    ),
+    Column(
+        62,
+        "last_number",
+        "i64",
+        "Last number of the run; for a state, the highest number given so far; for a decision, how far it goes.",
+    ),
+    Column(63, "records", "i64", "How many records the row stands for; 0 for a state or a decision."),
+    Column(64, "settled_reason", "str", "Why an operator settled the stream; null on other rows."),
 )
 
 
@@ -145,6 +161,14 @@ STREAM_COLUMNS: tuple[Column, ...] = (
 def parquet_schema(columns: tuple[Column, ...]) -> pa.Schema:
     """The Arrow schema of a table of columns, field ids included."""
     return pa.schema([column.arrow for column in columns])
+
+
+def conformed(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Rows of a file of any release in these columns: null in those that it has not got."""
+    lacking = [field for field in schema if field.name not in table.column_names]
+    for field in lacking:
+        table = table.append_column(field, pa.nulls(table.num_rows, field.type))
+    return table.select(schema.names).cast(schema)
 
 
 ACTIVITY: pa.Schema = parquet_schema(COLUMNS)

@@ -15,7 +15,8 @@ from otel_audit.cli.expectations import read_expectations
 from otel_audit.cli.numbers import plural_s, shown_ranges
 from otel_audit.cli.options import DataOption, FormatOption, UrlOption, opened_reader
 from otel_audit.cli.output import Format, Shown, format_for, printable, write_rows
-from otel_audit.errors import MissingNumbersError
+from otel_audit.cli.settling import settle_stream
+from otel_audit.errors import MissingNumbersError, VerificationError
 from otel_audit.model.ranges import Ranges
 from otel_audit.model.record_json import format_time
 from otel_audit.model.streams import StreamReport, report_to_json
@@ -52,6 +53,7 @@ def add_to(app: typer.Typer) -> None:
             "otel-audit gaps --data audit-data",
             "otel-audit gaps --all --format csv > streams.csv",
             "otel-audit spool status --format jsonl | otel-audit gaps --expect -",
+            'otel-audit gaps --settle 019ab4f2-3b00-7000-8000-00000000000a --reason "host lost in the fire of 3 May"',
         ),
     )(_gaps)
 
@@ -61,7 +63,9 @@ def _gaps(
     url: UrlOption = None,
     incomplete: Annotated[
         bool,
-        typer.Option("--incomplete/--all", help="Only streams with numbers missing or awaited, or every stream."),
+        typer.Option(
+            "--incomplete/--all", help="Only streams with numbers missing, awaited or implausible, or every stream."
+        ),
     ] = True,
     expect: Annotated[
         str | None,
@@ -82,17 +86,34 @@ def _gaps(
             "Behind an otelcol, give it as long as that retries. Nothing is waited for when nothing is missing.",
         ),
     ] = _WAIT_S,
+    settle: Annotated[
+        str | None,
+        typer.Option(
+            "--settle",
+            metavar="STREAM",
+            help="Record that you have looked into what this stream lacks: its numbers up to now are missed no longer, "
+            "and implausible ones disregarded. Needs --reason.",
+        ),
+    ] = None,
+    reason: Annotated[
+        str | None, typer.Option("--reason", metavar="TEXT", help="Why; it is kept for good and shown in reports.")
+    ] = None,
     format: FormatOption = None,
 ) -> None:
     """Per producer's stream: which of the numbers it gave are archived, missing, awaited.
 
-    Leaves with a code above 0 when a number is missing.
+    Exits non-zero when a number is missing or implausible.
     """
+    if (settle is None) != (not reason):
+        raise typer.BadParameter("--settle and --reason go together")
     expected = {} if expect is None else read_expectations(expect)
     with opened_reader(data, url) as reader:
         assert isinstance(reader, StreamReader)  # as every reader that can be opened here is
         streams = reader
-        first = _look(streams, expected, None, incomplete)
+        if settle is not None:
+            settle_stream(_look(streams, expected, [settle], False).get(settle), settle, reason or "", data, url)
+            incomplete, expected = False, {}
+        first = _look(streams, expected, None if settle is None else [settle], incomplete)
         reports = confirmed(first, lambda lacking: _look(streams, expected, lacking, False), wait)
     chosen = [report for report in reports.values() if report.incomplete or not incomplete]
     row = _table_row if format_for(format, sys.stdout) is Format.TABLE else report_to_json
@@ -100,6 +121,7 @@ def _gaps(
         map(row, chosen), _SHOWN, columns=_COLUMNS, format=format, empty="no gaps" if incomplete else "no streams"
     )
     _tell_silent(chosen, datetime.now(UTC))
+    _tell_implausible(chosen)
     _raise_missing(chosen)
 
 
@@ -160,10 +182,23 @@ def _tell_silent(reports: Iterable[StreamReport], now: datetime) -> None:
             typer.echo(f"{told}; if its producer is gone, look for its spool", err=True)
 
 
+def _tell_implausible(reports: Iterable[StreamReport]) -> None:
+    for report in reports:
+        if report.implausible is not None:
+            first, last = report.implausible
+            told = f"{first:,}" if first == last else f"{first:,} to {last:,}"
+            typer.echo(f"{printable(report.stream_id)}: implausible: {told}, far above all other numbers", err=True)
+
+
 def _raise_missing(reports: Sequence[StreamReport]) -> None:
-    """Raises MissingNumbersError when a number is missing."""
+    """Raises MissingNumbersError when a number is missing, else VerificationError when one is implausible."""
     lacking = [report for report in reports if report.missing_count]
     if not lacking:
+        if implausible := sum(report.implausible is not None for report in reports):
+            raise VerificationError(
+                f"implausible numbers in {implausible:,} stream{plural_s(implausible)}: a fault of the producer. Once "
+                'you have looked into it: otel-audit gaps --settle STREAM --reason "..."'
+            )
         return
     total = sum(report.missing_count for report in lacking)
     unknown = sum(report.state == "unknown" for report in lacking)

@@ -110,9 +110,9 @@ def _decide(sha256: str, data: DataOption, decision: str) -> None:
     else:
         with bootstrap.open_log(load_settings(data_dir=str(folder))) as log:
             if decision == "release":
-                log.release(held.sha256)
+                log.decisions.release(held.sha256)
             else:
-                log.drop(held.sha256)
+                log.decisions.drop(held.sha256)
     typer.echo(f"{'released' if decision == 'release' else 'dropped'} {held.sha256}")
 
 

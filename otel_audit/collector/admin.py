@@ -1,4 +1,5 @@
-"""What a person asks of a running collector: `POST /admin/seal`, `/admin/quarantine/<sha256>/release` and `/drop`.
+"""What a person asks of a running collector: `POST /admin/seal`, `/admin/quarantine/<sha256>/release` and `/drop`,
+`/admin/streams/settle`.
 
 The collector owns its data folder, so the command line comes here for what changes it. Only this machine may ask, and
 no browser: a web page can send a POST to 127.0.0.1, but its browser always adds an Origin.
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 from typing import Any
+from urllib.parse import parse_qsl
 
 from otel_audit.collector.answers import Answer, Dialect, Scope, json_answer, refusal
 from otel_audit.collector.hosts import host_allowed, is_loopback
@@ -18,6 +20,7 @@ from otel_audit.log.engine import ActivityLog
 __all__ = ["PREFIX", "answer_admin"]
 
 PREFIX = "/admin/"
+_SETTLE = "/admin/streams/settle"
 _DECISION = re.compile(r"/admin/quarantine/([0-9a-f]{64})/(release|drop)")
 
 
@@ -28,10 +31,13 @@ async def answer_admin(scope: Scope, log: ActivityLog) -> Answer:
         return refusal(403, "/admin is for this machine's command line only", Dialect.PROBLEM)
     path = scope["path"]
     decision = _DECISION.fullmatch(path)
-    if path != "/admin/seal" and decision is None:
+    if path not in ("/admin/seal", _SETTLE) and decision is None:
         return refusal(404, f"no such path: {path}", Dialect.PROBLEM)
     if scope["method"] != "POST":
         return refusal(405, "use POST", Dialect.PROBLEM, ((b"allow", b"POST"),))
+    if path == _SETTLE:
+        values = dict(parse_qsl(scope["query_string"].decode("latin-1"), errors="strict"))
+        return json_answer(200, await asyncio.to_thread(_settle, log, values))
     if decision is None:
         return json_answer(200, {"sealed_files": await asyncio.to_thread(log.seal)})
     return json_answer(200, await asyncio.to_thread(_decide, log, decision[1], decision[2]))
@@ -39,7 +45,15 @@ async def answer_admin(scope: Scope, log: ActivityLog) -> Answer:
 
 def _decide(log: ActivityLog, sha256: str, decision: str) -> dict[str, Any]:
     if decision == "release":
-        log.release(sha256)
+        log.decisions.release(sha256)
     else:
-        log.drop(sha256)
+        log.decisions.drop(sha256)
     return {"sha256": sha256, "decision": "released" if decision == "release" else "dropped"}
+
+
+def _settle(log: ActivityLog, values: dict[str, str]) -> dict[str, Any]:
+    """The parameters are those of `Decisions.settle_stream`."""
+    numbers = {name: int(values[name]) for name in ("upto", "disregarded") if values.get(name, "").isdecimal()}
+    stream_id, upto, disregarded = values.get("stream_id", ""), numbers.get("upto", -1), numbers.get("disregarded")
+    log.decisions.settle_stream(stream_id, upto, disregarded, values.get("reason", ""))
+    return {"stream_id": stream_id, "decision": "settled", "upto": upto, "disregarded": disregarded}

@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from otel_audit.archive.columns import conformed
 from otel_audit.archive.digest import rows_digest
 from otel_audit.archive.footer import Footer, read_footer, unreadable, utc_day
 from otel_audit.archive.listing import HOT
@@ -77,7 +78,7 @@ def prove(store: Store, output: FileName, inputs: tuple[FileName, ...]) -> None:
 def _prove_bytes(source: Path | pa.BufferReader, store: Store, inputs: tuple[FileName, ...], path: Path) -> None:
     try:
         with pq.ParquetFile(source) as file:
-            groups = (file.read_row_group(at).cast(store.schema) for at in range(file.metadata.num_row_groups))
+            groups = (conformed(file.read_row_group(at), store.schema) for at in range(file.metadata.num_row_groups))
             after = rows_digest(groups)
     except (pa.ArrowException, OSError) as error:
         raise unreadable(path, error) from error
@@ -97,7 +98,7 @@ def _rows(store: Store, inputs: tuple[FileName, ...], *, bloom_only: bool = Fals
         try:
             with pq.ParquetFile(known.path) as file:
                 for at in range(file.metadata.num_row_groups):
-                    yield file.read_row_group(at, columns=names).select(names).cast(schema)
+                    yield conformed(file.read_row_group(at, columns=names), schema)
         except (pa.ArrowException, OSError) as error:
             raise unreadable(known.path, error) from error
 

@@ -22,20 +22,19 @@ from otel_audit.disk import Disk
 from otel_audit.errors import (
     ArchiveFaultError,
     ClosedError,
-    InvalidRecordError,
     OtelAuditError,
     StorageError,
     UnwritableError,
 )
+from otel_audit.log.decisions import Decisions
 from otel_audit.log.folder import FolderLock, open_identity
 from otel_audit.log.maintenance import Maintenance
-from otel_audit.log.quarantine import decision_rows, held_records
 from otel_audit.log.recover import write_floor
 from otel_audit.log.saying import say
 from otel_audit.log.stats import Counters, LogStats
 from otel_audit.log.stores import Stores
 from otel_audit.log.writer import Committed, Writer
-from otel_audit.otlp.decode import Decoded, decode_logs
+from otel_audit.otlp.decode import Decoded
 
 __all__ = ["ActivityLog", "Committed"]
 
@@ -68,6 +67,8 @@ class ActivityLog:
         self._counters = Counters()
         self._writer = Writer(self._stores, settings, self._counters)
         self._maintenance = Maintenance(self._stores, settings, clock, self._counters)
+        self.decisions = Decisions(root, self._stores, self._writer, self._task, self.submit, clock)
+        """What an operator decides about held records and about streams."""
         self._tasks = threading.RLock()
         """Held by whoever changes files other than by a commit: maintenance, seal, recovery."""
         self._fault: OtelAuditError | None = None
@@ -160,41 +161,6 @@ class ActivityLog:
         """
         with self._task():
             return self._maintenance.seal_everything()
-
-    def release(self, digest: str) -> Committed:
-        """Try a held record again; when it is a valid activity now, it is committed and no longer held.
-
-        Raises:
-            RecordNotFoundError: no such record is held.
-            InvalidRecordError: it is still not valid; it stays held.
-        """
-        (held,) = held_records(self._root, digest)
-        decoded = decode_logs(
-            held.request, received_from=held.received_from, arrival_ns=self._clock(), max_records=1_000
-        )
-        if decoded.rejected or not decoded.kept:
-            reason = decoded.rejected[0].reason if decoded.rejected else "no activity"
-            raise InvalidRecordError(held.sha256[:16], f"is still not valid: {reason}")
-        done = self.submit(decoded).result()
-        if done.conflicts:
-            raise InvalidRecordError(held.sha256[:16], "another record with this id and other content is in the log")
-        self._decide(held.sha256, "released", "valid now")
-        return done
-
-    def drop(self, digest: str, reason: str = "dropped by an operator") -> None:
-        """Decide that a held record is not wanted. Its bytes stay in the quarantine's files.
-
-        Raises:
-            RecordNotFoundError: no such record is held.
-        """
-        (held,) = held_records(self._root, digest)
-        self._decide(held.sha256, "dropped", reason)
-
-    def _decide(self, digest: str, decision: str, reason: str) -> None:
-        with self._task(), self._writer.exclusive:
-            # A crash here leaves the record held (or committed and held): the operator asks again, and it is a repeat.
-            self._stores.quarantine.commit(decision_rows(digest, decision, reason))
-            self._stores.held_index.add([], [], self._stores.quarantine.next_index)
 
     @contextmanager
     def _task(self) -> Iterator[None]:

@@ -15,11 +15,20 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from otel_audit.archive.columns import NOTE_QUARANTINED, NOTE_REPEAT, STREAM_COLUMNS
+from otel_audit.archive.columns import NOTE_QUARANTINED, NOTE_REPEAT, NOTE_SETTLED, STREAM_COLUMNS
 from otel_audit.otlp.decode import Rejected
 from otel_audit.otlp.markers import Marker
 
-__all__ = ["FOLDER", "PLACES", "fold", "marker_rows", "place_rows", "quarantined_rows", "repeat_rows"]
+__all__ = [
+    "FOLDER",
+    "PLACES",
+    "fold",
+    "marker_rows",
+    "place_rows",
+    "quarantined_rows",
+    "repeat_rows",
+    "settled_rows",
+]
 
 FOLDER = "streams"
 _INCOMING = pa.schema([column.arrow for column in STREAM_COLUMNS if column.name not in {"log_index", "recorded_at"}])
@@ -55,9 +64,23 @@ def marker_rows(markers: Sequence[Marker]) -> pa.Table:
             "first_number": [None] * len(markers),
             "last_number": [marker.last_number for marker in markers],
             "records": [0] * len(markers),
+            "settled_reason": [None] * len(markers),
         },
         schema=_INCOMING,
     )
+
+
+def settled_rows(stream_id: str, upto: int, disregarded: int | None, reason: str) -> pa.Table:
+    """The row to commit for an operator's decision; see `ActivityLog.settle_stream`."""
+    row = {
+        "stream_id": stream_id,
+        "kind": NOTE_SETTLED,
+        "first_number": disregarded,
+        "last_number": upto,
+        "records": 0,
+        "settled_reason": reason,
+    }
+    return pa.Table.from_pylist([row], schema=_INCOMING)
 
 
 def fold(kind: str, places: pa.Table) -> pa.Table:
@@ -88,6 +111,7 @@ def fold(kind: str, places: pa.Table) -> pa.Table:
         "first_number": pa.array(numbers[starts], mask=without),
         "last_number": pa.array(numbers[ends - 1], mask=without),
         "records": pa.array(ends - starts),
+        "settled_reason": pa.nulls(len(starts), pa.string()),
     }
     columns = [made[name] if name in made else heads[name] for name in _INCOMING.names]
     return pa.Table.from_arrays(columns, schema=_INCOMING)

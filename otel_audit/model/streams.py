@@ -2,7 +2,11 @@
 
 A producer numbers its records 1, 2, 3 … per stream and tells now and then how many numbers it has given. A number is
 accounted for when its record is archived, is in quarantine, or was dropped because the archive had its record already
-(sent again, or imported again under another stream). Any other number is missing, or on its way still.
+(sent again, or imported again under another stream). Any other number is missing, or on its way still, unless an
+operator settled it: looked into it, and recorded why it is to be looked for no longer.
+
+A number that lies more than 2^30 above every lower one of its stream is no count of records: a producer's fault gave
+it. It and all above it are reported as implausible, and count neither as emitted nor as missing.
 """
 
 from __future__ import annotations
@@ -10,16 +14,26 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 from otel_audit.errors import InvalidRecordError
-from otel_audit.model.ranges import Ranges, common, merged, size
+from otel_audit.model.ranges import Range, Ranges, common, merged, size
 from otel_audit.model.record_json import format_time, parse_time
 
-__all__ = ["ReportState", "StreamReport", "report_from_json", "report_to_json", "reports_from_json", "reports_to_json"]
+__all__ = [
+    "PLAUSIBLE_JUMP",
+    "ReportState",
+    "StreamReport",
+    "report_from_json",
+    "report_to_json",
+    "reports_from_json",
+    "reports_to_json",
+]
 
-ReportState = Literal["open", "closed", "recovered", "unknown"]
-_STATES: dict[str, ReportState] = {"open": "open", "closed": "closed", "recovered": "recovered", "unknown": "unknown"}
+ReportState = Literal["open", "closed", "recovered", "settled", "unknown"]
+_STATES: dict[str, ReportState] = {state: state for state in get_args(ReportState)}
+PLAUSIBLE_JUMP = 1 << 30
+"""A stream that gives a thousand numbers a second needs twelve days for so many; a time in its place is more."""
 _COUNTS = ("emitted", "archived", "quarantined", "missing_count", "awaited", "repeats")
 
 
@@ -38,8 +52,12 @@ class StreamReport:
             that cannot deliver.
         repeats: numbers that came when the archive had their record already.
         state: "open" (nothing else was told), "closed" (cleanly), "recovered" (its process died, and another one
-            delivered what it had left), "unknown" (only an expectation names it; nothing of it ever came).
+            delivered what it had left), "settled" (an operator closed it, and nothing came since), "unknown" (only an
+            expectation names it; nothing of it ever came).
         last_seen: when something of the stream was last stored; None for an unknown one.
+        settled: numbers that are not here, and that an operator decided to look for no longer.
+        settled_reason: the operator's words.
+        implausible: lowest and highest of the numbers that cannot be believed, unless an operator settled them.
     """
 
     stream_id: str
@@ -53,6 +71,9 @@ class StreamReport:
     repeats: int
     state: ReportState
     last_seen: datetime | None
+    settled: int = 0
+    settled_reason: str | None = None
+    implausible: Range | None = None
 
     @classmethod
     def unknown(cls, stream_id: str) -> Self:
@@ -73,20 +94,20 @@ class StreamReport:
 
     @property
     def incomplete(self) -> bool:
-        """Whether a number is missing or awaited."""
-        return self.missing_count > 0 or self.awaited > 0
+        """Whether a number is missing, awaited or implausible."""
+        return self.missing_count > 0 or self.awaited > 0 or self.implausible is not None
 
     def expecting(self, last_number: int) -> Self:
         """What a reader's report comes to once the producer's own count is known: all up to `last_number` should be
         here."""
-        settled = self.emitted - self.awaited  # every number above that is awaited
-        missing = merged((*self.missing, (settled + 1, last_number)))
+        due = self.emitted - self.awaited  # every number above that is awaited
+        missing = merged((*self.missing, (due + 1, last_number)))
         return replace(
             self,
             emitted=max(self.emitted, last_number),
             missing=missing,
             missing_count=size(missing),
-            awaited=max(0, self.emitted - max(settled, last_number)),
+            awaited=max(0, self.emitted - max(due, last_number)),
         )
 
     def confirmed_by(self, later: Self) -> Self:
@@ -109,6 +130,9 @@ def report_to_json(report: StreamReport) -> dict[str, Any]:
         "missing_count": report.missing_count,
         "awaited": report.awaited,
         "repeats": report.repeats,
+        "settled": report.settled,
+        "settled_reason": report.settled_reason,
+        "implausible": None if report.implausible is None else list(report.implausible),
         "last_seen": None if report.last_seen is None else format_time(report.last_seen),
     }
 
@@ -137,9 +161,20 @@ def report_from_json(values: object) -> StreamReport:
     missing = values.get("missing")
     if not isinstance(missing, list) or not all(_is_pair(pair) for pair in missing):
         raise InvalidRecordError("missing", "must be a list of pairs of whole numbers")
+    # A collector of an earlier release knows nothing of these.
+    settled, settled_reason, implausible = (values.get(name) for name in ("settled", "settled_reason", "implausible"))
+    if settled is not None and type(settled) is not int:
+        raise InvalidRecordError("settled", "must be a whole number")
+    if settled_reason is not None and not isinstance(settled_reason, str):
+        raise InvalidRecordError("settled_reason", "must be text or null")
+    if implausible is not None and not _is_pair(implausible):
+        raise InvalidRecordError("implausible", "must be a pair of whole numbers or null")
     return StreamReport(
         stream_id=stream_id,
         service_name=service_name,
+        settled=settled or 0,
+        settled_reason=settled_reason,
+        implausible=None if implausible is None else (implausible[0], implausible[1]),
         missing=tuple((first, last) for first, last in missing),
         state=_STATES[state],
         last_seen=None if last_seen is None else parse_time(last_seen, "last_seen"),

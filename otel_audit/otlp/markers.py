@@ -136,7 +136,7 @@ def _told(told: dict[str, AnyValue], key: str, kind: str) -> Any:
 
 
 def stream_place(attributes: Iterable[KeyValue]) -> tuple[str, int] | None:
-    """A record's stream and its number there, where it brings both in the right types and once each."""
+    """A record's stream and its number there, where it brings both, once each, and they can be such."""
     ids: list[str] = []
     numbers: list[int] = []
     for attribute in attributes:
@@ -144,4 +144,4 @@ def stream_place(attributes: Iterable[KeyValue]) -> tuple[str, int] | None:
             ids.append(attribute.value.string_value)
         elif attribute.key == _STREAM_NUMBER and attribute.value.HasField("int_value"):
             numbers.append(attribute.value.int_value)
-    return (ids[0], numbers[0]) if len(ids) == len(numbers) == 1 else None
+    return (ids[0], numbers[0]) if len(ids) == len(numbers) == 1 and numbers[0] >= 1 else None

@@ -55,6 +55,8 @@ _ALIASES = frozenset(alias for _, alias in _ALIASED)
 _UNSET: Any = object()
 """Stands in a row for a promoted attribute that was sent without a value, until the row is done."""
 
+_STREAM_NUMBER = SLOT["stream_number"]
+_NUMBER_KEY = next(wire.key for wire in WIRE if wire.column == "stream_number")
 _RECORD_ID, _ACTOR_ID, _ACTION = SLOT["record_id"], SLOT["actor_id"], SLOT["action"]
 _TIME, _OBSERVED = SLOT["time_unix_nano"], SLOT["observed_time_unix_nano"]
 _TRACE_ID, _SPAN_ID, _TRACE_FLAGS = SLOT["trace_id"], SLOT["span_id"], SLOT["trace_flags"]
@@ -168,6 +170,8 @@ def _check_required(row: list[Any]) -> None:
         raise UnacceptableError(
             f"an id of more than {MAX_ID_CHARS} characters, or an action of more than {_MAX_ACTION_CHARS}"
         )
+    if (number := row[_STREAM_NUMBER]) is not None and number < 1:
+        raise UnacceptableError(f"the attribute {_NUMBER_KEY!r} is {number}; a stream's numbers begin at 1")
 
 
 class _Leftovers:

@@ -31,7 +31,10 @@ from otel_audit.query.statements import script, statement
 
 __all__ = ["Engine", "columns_map", "connect", "translated"]
 
-_STREAM_NAMES = ("stream_id", "stream_number", "kind", "first_number", "last_number", "service_name", "recorded_at")
+_STREAM_NAMES = (
+    *("stream_id", "stream_number", "kind", "first_number", "last_number", "service_name", "recorded_at"),
+    "settled_reason",
+)
 _STREAM_READ = tuple({c.field_id: c for c in (*COLUMNS, *STREAM_COLUMNS) if c.name in _STREAM_NAMES}.values())
 """What completeness is read from: activities and notes about streams share some of their columns."""
 _DAMAGED = (duckdb.IOException, duckdb.SerializationException, duckdb.InvalidInputException, duckdb.ConversionException)

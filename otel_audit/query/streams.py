@@ -88,8 +88,8 @@ class StreamReads:
 
 def report_from_row(row: tuple[Any, ...]) -> StreamReport:
     """A row of `completeness.sql`."""
-    stream_id, service_name, state, *counts, last_seen_us = row
-    emitted, archived, quarantined, missing, missing_count, awaited, repeats = counts
+    stream_id, service_name, state, *counts, settled_reason, implausible, last_seen_us = row
+    emitted, archived, quarantined, missing, missing_count, awaited, repeats, settled = counts
     return StreamReport(
         stream_id=stream_id,
         service_name=service_name,
@@ -101,5 +101,8 @@ def report_from_row(row: tuple[Any, ...]) -> StreamReport:
         missing_count=missing_count,
         awaited=awaited,
         repeats=repeats,
+        settled=settled,
+        settled_reason=settled_reason,
+        implausible=None if implausible is None else (implausible["first"], implausible["last"]),
         last_seen=from_us(last_seen_us),
     )

@@ -107,7 +107,7 @@ _BY = Parameter("by", "Count per value of this field.", "action", {"type": "stri
 _STREAM_ID = Parameter("stream_id", "Only this stream.", STREAM.stream_id, _ID)
 _INCOMPLETE = Parameter(
     "incomplete",
-    "`true`: only streams with numbers missing or awaited.",
+    "`true`: only streams with numbers missing, awaited or implausible.",
     "true",
     {"type": "string", "enum": ["true", "false"], "default": "false"},
 )

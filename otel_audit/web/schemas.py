@@ -81,8 +81,9 @@ class Stream(BaseModel):
 
     stream_id: str
     service_name: str | None = Field(description="`service.name` of the producer.")
-    state: Literal["open", "closed", "recovered"] = Field(
-        description="closed: ended cleanly. recovered: its process died, and another one delivered what it had left."
+    state: Literal["open", "closed", "recovered", "settled"] = Field(
+        description="closed: ended cleanly. recovered: its process died, and another one delivered what it had left. "
+        "settled: an operator closed it, and nothing came since."
     )
     emitted: int = Field(ge=0, description="The highest number known to be given.")
     archived: int = Field(ge=0, description="Numbers whose records are in the archive, each counted once.")
@@ -93,6 +94,13 @@ class Stream(BaseModel):
     missing_count: int = Field(ge=0, description="How many numbers those are.")
     awaited: int = Field(ge=0, description="Numbers given and not overtaken by later ones: on their way.")
     repeats: int = Field(ge=0, description="Numbers that came when the archive had their record already.")
+    settled: int = Field(
+        ge=0, description="Numbers that are not here, and that an operator decided to look for no longer."
+    )
+    settled_reason: str | None = Field(description="The operator's words.")
+    implausible: Annotated[list[int], Field(min_length=2, max_length=2)] | None = Field(
+        description="Lowest and highest of the numbers too far above all others to be a count of records."
+    )
     last_seen: datetime = Field(description="When something of the stream was last stored.")
 
 

@@ -276,3 +276,64 @@ def test_the_page_on_completeness_shows_a_real_report(invoke: Invoke) -> None:
         done = invoke(*words, "--wait", "0")
     assert [line.rstrip() for line in (done.out + done.err).splitlines()] == shown.splitlines()
     assert done.code == MISSING
+
+
+@pytest.mark.parametrize("number", [2**63 - 1, 1_764_000_000, 2**31])
+def test_a_number_far_above_all_others_is_implausible_and_no_count_of_loss(
+    invoke: Invoke, tmp_path: Path, number: int
+) -> None:
+    """A producer took a time or a random number for a count: the rest of the stream is judged as before."""
+    done = gaps(invoke, folder(tmp_path, {"a": [1, 2, 4, number], "b": [1]}))
+    (row,) = lines(done)
+    assert (done.code, row["missing"], row["missing_count"], row["emitted"]) == (MISSING, [[3, 3]], 1, 4)
+    assert row["implausible"] == [number, number]
+    assert f"a: implausible: {number:,}" in done.err
+
+
+def test_an_implausible_number_alone_is_an_alarm_of_its_own(invoke: Invoke, tmp_path: Path) -> None:
+    done = gaps(invoke, folder(tmp_path, {"a": [1, 2]}, ("a", "open", None, 2**62)))
+    assert (done.code, lines(done)[0]["awaited"]) == (MISSING, 0)
+    assert "implausible numbers in 1 stream" in done.err
+    assert "gaps --settle STREAM" in done.err
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_a_settled_stream_is_no_alarm_until_something_later_is_missing(
+    invoke: Invoke, tmp_path: Path, running: bool
+) -> None:
+    """The decision is a row of the streams log, through the collector or into a folder nobody owns."""
+    root, far = tmp_path / "data", 2**63 - 1
+    stamp = stream_stamp("s/1 ä")
+    numbered = {n: encode_record(record(f"r-{n}"), ARRIVAL_NS) + stamp(n) for n in (1, 2, 4, 6, 8, far)}
+
+    def send(*numbers: int) -> None:
+        body = frame_request(RESOURCE, [numbered[n] for n in numbers])
+        headers = {"Content-Type": "application/x-protobuf"}
+        assert requests.post(f"{collector.url}/v1/logs", data=body, headers=headers, timeout=10).status_code == 200
+
+    with CollectorProcess(root) as collector:
+        send(1, 2, 4, 6, far)
+        assert gaps(invoke, root).code == MISSING
+        if running:
+            done = invoke("gaps", "--settle", "s/1 ä", "--reason", "its disk broke", "--url", collector.url)
+            assert done.code == 0, done.err
+    if not running:
+        assert gaps(invoke, root, "--settle", "s/1 ä", "--reason", "its disk broke").code == 0
+    (row,) = lines(gaps(invoke, root, "--all"))
+    assert (row["state"], row["settled"], row["settled_reason"]) == ("settled", 2, "its disk broke")
+    assert (row["missing"], row["implausible"], row["emitted"], row["archived"]) == ([], None, 6, 4)
+    assert gaps(invoke, root).out == ""
+    with CollectorProcess(root) as collector:
+        send(8)
+        done = invoke("gaps", "--wait", "0", "--url", collector.url)
+        (row,) = lines(done)
+        assert (done.code, row["missing"], row["settled"], row["state"]) == (MISSING, [[7, 7]], 2, "open")
+
+
+def test_settling_needs_a_reason_and_a_stream_that_is_here(invoke: Invoke, tmp_path: Path) -> None:
+    root = folder(tmp_path, {"a": [2]})
+    assert gaps(invoke, root, "--settle", "a").code == 2
+    assert gaps(invoke, root, "--reason", "x").code == 2
+    done = gaps(invoke, root, "--settle", "nobody", "--reason", "x")
+    assert done.code != 0
+    assert "no stream 'nobody' here" in done.err

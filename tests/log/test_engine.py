@@ -106,12 +106,12 @@ def test_a_held_record_can_be_dropped_and_one_that_is_still_invalid_stays(tmp_pa
     with open_log(tmp_path) as log:
         log.submit(request(broken=2)).result()
         one, two = held_records(tmp_path)
-        log.drop(one.sha256[:12])
+        log.decisions.drop(one.sha256[:12])
         assert [held.sha256 for held in held_records(tmp_path)] == [two.sha256]
         with pytest.raises(InvalidRecordError, match="still not valid"):
-            log.release(two.sha256)
+            log.decisions.release(two.sha256)
         with pytest.raises(RecordNotFoundError):
-            log.drop(one.sha256)
+            log.decisions.drop(one.sha256)
         assert len(held_records(tmp_path)) == 1
 
 

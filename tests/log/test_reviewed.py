@@ -101,7 +101,7 @@ def test_a_decision_waits_for_the_commit_under_way_and_takes_the_next_range(tmp_
         future = log.submit(second)
         assert writing.wait(10)
         lock = log._writer.exclusive = Announced(log._writer.exclusive)  # type: ignore[assignment]
-        operator = threading.Thread(target=log.drop, args=(first.rejected[0].sha256,))
+        operator = threading.Thread(target=log.decisions.drop, args=(first.rejected[0].sha256,))
         operator.start()
         assert lock.asked.wait(10)
         go_on.set()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from otel_audit.archive.columns import COLUMNS
+from otel_audit.archive.columns import COLUMNS, parquet_schema
 from otel_audit.archive.listing import list_log
 from otel_audit.archive.names import Stage
 from otel_audit.disk import Disk
@@ -66,6 +66,20 @@ def test_a_compacted_file_hides_its_inputs_and_holds_the_same_rows(tmp_path: Pat
     for name in inputs:
         store.remove(name)
     assert record_ids(tmp_path / "data") == [f"r-{at}" for at in range(1000)]
+
+
+def test_files_of_a_release_with_fewer_columns_are_compacted_with_newer_ones(tmp_path: Path) -> None:
+    """Null stands in the column that they lack."""
+    root = tmp_path / "data"
+    store = open_store(root)
+    store.columns, store.schema = COLUMNS[:-1], parquet_schema(COLUMNS[:-1])
+    store.commit(incoming(0, 3).drop_columns(["received_from"]))
+    store = open_store(root)
+    store.commit(incoming(3, 2, received_from="somebody"))
+    compact(store, store.coverage().files, Stage.SEALED)
+    open_store(root)  # recovery proves the output once more
+    (file,) = list_log(root).files
+    assert pq.read_table(file.path, partitioning=None)["received_from"].to_pylist() == [None] * 3 + ["somebody"] * 2
 
 
 def test_a_restart_continues_after_the_last_row(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def test_a_closed_log_changes_nothing_more(tmp_path: Path) -> None:
     with ActivityLog.open(tmp_path, SETTINGS) as log:
         done = request(record("a"), broken=1)
         log.submit(done).result()
-    for late in (log.seal, lambda: log.drop(done.rejected[0].sha256)):
+    for late in (log.seal, lambda: log.decisions.drop(done.rejected[0].sha256)):
         with pytest.raises(ClosedError):
             late()
 

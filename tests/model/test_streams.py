@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -80,11 +81,14 @@ def test_a_stream_is_incomplete_while_a_number_is_missing_or_awaited() -> None:
     assert not report({1, 2}, 2, 2).incomplete
     assert report({1}, 1, 2).incomplete
     assert report({2}, 2, 2).incomplete
+    assert report({1}, 1, 1, implausible=(2**40, 2**40)).incomplete
 
 
 @given(reports())
 def test_a_report_survives_json(one: StreamReport) -> None:
     assert report_from_json(report_to_json(one)) == one
+    decided = replace(one, settled=2, settled_reason="x", state="settled", implausible=(2**40, 2**62))
+    assert report_from_json(report_to_json(decided)) == decided
     assert report_from_json(report_to_json(StreamReport.unknown("s"))) == StreamReport.unknown("s")
 
 
@@ -101,6 +105,9 @@ def test_a_report_survives_json(one: StreamReport) -> None:
         ("missing", [[1]]),
         ("missing", [[1, 2.0]]),
         ("missing", [["1", "2"]]),
+        ("settled", "1"),
+        ("settled_reason", 1),
+        ("implausible", [1]),
         ("last_seen", 5),
         ("last_seen", "yesterday"),
     ],
@@ -109,6 +116,14 @@ def test_anything_else_is_refused_by_the_name_of_the_field(field: str, value: An
     with pytest.raises(InvalidRecordError) as caught:
         report_from_json(report_to_json(report({1}, 1, 1)) | {field: value})
     assert caught.value.field == field
+
+
+def test_a_report_of_an_earlier_release_is_read() -> None:
+    """It says nothing of decisions or of implausible numbers."""
+    values = report_to_json(report({1}, 1, 1))
+    for name in ("settled", "settled_reason", "implausible"):
+        del values[name]
+    assert report_from_json(values) == report({1}, 1, 1)
 
 
 def test_what_is_no_object_is_refused() -> None:

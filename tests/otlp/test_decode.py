@@ -511,3 +511,12 @@ def test_a_rejected_record_is_found_as_it_was() -> None:
     (rejected,) = decode(made.SerializeToString()).rejected
     del made.resource_logs[0].scope_logs[0].log_records[1]
     assert canonical_request(rejected.request) == canonical_request(made.SerializeToString())
+
+
+@pytest.mark.parametrize("number", [0, -5, -(2**63)])
+def test_a_number_below_1_is_no_place_in_a_stream(number: int) -> None:
+    """The record is set aside, and says nothing of which numbers came."""
+    sent = log_record({"audit.sequence.stream_id": "s", "audit.sequence.number": number})
+    (rejected,) = decode(request(sent)).rejected
+    assert rejected.reason == f"the attribute 'audit.sequence.number' is {number}; a stream's numbers begin at 1"
+    assert (rejected.stream_id, rejected.stream_number) == (None, None)

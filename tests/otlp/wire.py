@@ -192,7 +192,7 @@ _BY_KIND = {
     "id": _IDS.map(av),
     "text": TEXTS.map(av),
     "json": _MAPS | _JSON_TEXTS,
-    "int": st.integers(-(2**63), 2**63 - 1).map(av),
+    "int": st.integers(1, 2**63 - 1).map(av),
 }
 _REQUIRED = (st.sampled_from([RECORD_ID, RECORD_ID.upper(), "1", "é", "\0"]) | st.uuids().map(str)).map(av)
 _BAD = {
