@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from itertools import islice
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,7 +17,9 @@ from otel_audit.cli.sending import opened_repo
 from otel_audit.errors import InvalidRecordError
 from otel_audit.model.json_values import parse_json
 from otel_audit.model.record import ActivityRecord, EntityRef
-from otel_audit.repos.otel import OTelActivityLogRepo
+
+if TYPE_CHECKING:
+    from otel_audit.repos.otel import OTelActivityLogRepo
 
 __all__ = ["add_to", "record_from_line"]
 

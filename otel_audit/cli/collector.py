@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import typer
 
-from otel_audit import bootstrap
 from otel_audit.cli.examples import examples
 from otel_audit.cli.flags import with_settings
 from otel_audit.config import Settings
@@ -18,7 +17,7 @@ def add_to(app: typer.Typer) -> None:
         "collector",
         epilog=examples(
             "otel-audit collector",
-            "otel-audit collector --data-dir /var/lib/otel-audit --port 14318",
+            "otel-audit collector --data /var/lib/otel-audit --port 14318",
             "otel-audit collector --port 0    # a free port; `otel-audit status` tells which",
         ),
     )(with_settings(_collector, lambda setting: setting.side in ("collector", "reading")))
@@ -30,6 +29,7 @@ def _collector(settings: Settings) -> None:
     Stops on SIGTERM or Ctrl-C, when the requests under way are answered. `otel-audit status` tells its address.
     """
     # Here and not at the top: the server takes longer to import than most commands take to run.
+    from otel_audit import bootstrap
     from otel_audit.web.serving import serve_reads
 
     with bootstrap.open_collector(settings, serve_reads=serve_reads) as collector:

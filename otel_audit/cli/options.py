@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 
 import typer
 
-from otel_audit import bootstrap
 from otel_audit.cli.output import Format
 from otel_audit.config import load_settings
 from otel_audit.ports import ActivityLogReader
@@ -49,6 +48,8 @@ def opened_reader(data: Path | None, url: str | None) -> Iterator[ActivityLogRea
     """The reader that `--data` or `--url` names, else the configured one; closed afterwards."""
     if data is not None and url is not None:
         raise typer.BadParameter("give --data or --url, not both")
+    from otel_audit import bootstrap
+
     reader = bootstrap.open_reader(load_settings(reader=url if url is not None else data and str(data)))
     try:
         yield reader

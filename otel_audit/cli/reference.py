@@ -15,7 +15,7 @@ from typing import Any
 import typer.main
 
 from otel_audit import errors
-from otel_audit.cli.app import build_app
+from otel_audit.cli.app import Commands, build_app
 from otel_audit.cli.examples import plain
 from otel_audit.cli.flags import setting_flag
 from otel_audit.cli.reference_tables import table, with_tables
@@ -50,7 +50,8 @@ def commands() -> Iterator[tuple[str, Any]]:
 
 def _walk(name: str, command: Any) -> Iterator[tuple[str, Any]]:
     yield name, command
-    for child, below in getattr(command, "commands", {}).items():
+    children = command.loaded() if isinstance(command, Commands) else getattr(command, "commands", {}).items()
+    for child, below in children:
         yield from _walk(f"{name} {child}", below)
 
 

@@ -6,11 +6,9 @@ from typing import Annotated
 
 import typer
 
-from otel_audit import bootstrap
 from otel_audit.cli.examples import examples
 from otel_audit.cli.options import DataOption, FormatOption, data_folder
 from otel_audit.cli.output import write_rows
-from otel_audit.cli.running import ask, owner_url
 from otel_audit.config import load_settings
 
 __all__ = ["add_to"]
@@ -30,6 +28,9 @@ def _seal(
     format: FormatOption = None,
 ) -> None:
     """Seal everything committed so far; a running collector is asked to do it."""
+    from otel_audit import bootstrap
+    from otel_audit.cli.running import ask, owner_url
+
     if data is not None and url is not None:
         raise typer.BadParameter("give --data or --url, not both")
     if url is None:

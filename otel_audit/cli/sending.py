@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from otel_audit import bootstrap
 from otel_audit.config import load_settings
 from otel_audit.errors import BacklogFullError, NotDeliveredError, UndeliveredError
-from otel_audit.repos.otel import OTelActivityLogRepo
+
+if TYPE_CHECKING:
+    from otel_audit.repos.otel import OTelActivityLogRepo
 
 __all__ = ["opened_repo"]
 
@@ -22,6 +24,8 @@ def opened_repo(endpoint: str | None = None, reader: str | None = None) -> Itera
     Raises:
         NotDeliveredError: records were left that nobody acknowledged.
     """
+    from otel_audit import bootstrap
+
     # The command has flushed with its own patience; closing need not wait once more.
     settings = load_settings(endpoint=endpoint, reader=reader, exit_flush_s=0)
     # Somebody waits: a collector that is back is found within seconds, and what could not be sent is told now, and not

@@ -13,7 +13,6 @@ from uuid import UUID
 
 import typer
 
-from otel_audit import bootstrap
 from otel_audit.cli.examples import examples
 from otel_audit.cli.options import DataOption, FormatOption, data_folder
 from otel_audit.cli.output import write_rows
@@ -40,6 +39,8 @@ def _sql(
     format: FormatOption = None,
 ) -> None:
     """Ask DuckDB. The views are `activity`, `quarantine`, `completeness` and `stream_notes`; nothing can be changed."""
+    from otel_audit import bootstrap
+
     text = sys.stdin.read() if statement == "-" else statement
     with closing(bootstrap.open_sql(data_folder(data), load_settings())) as session:
         columns, rows = session.run(text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,9 +11,11 @@ from otel_audit.cli.examples import examples
 from otel_audit.cli.options import DataOption, FormatOption, data_folder
 from otel_audit.cli.output import Format, Shown, format_for, write_rows
 from otel_audit.errors import ArchiveFaultError
-from otel_audit.log.status import FolderStatus, folder_status
 from otel_audit.model.record import from_us
 from otel_audit.model.record_json import format_time
+
+if TYPE_CHECKING:
+    from otel_audit.log.status import FolderStatus
 
 __all__ = ["add_to", "byte_text"]
 
@@ -40,6 +42,8 @@ def _status(
 
     Leaves with a code above 0 when the files contradict each other.
     """
+    from otel_audit.log.status import folder_status
+
     folder = data_folder(data)
     status = folder_status(folder, check)
     chosen = format_for(format, sys.stdout)
