@@ -15,7 +15,6 @@ from otel_audit.cli.expectations import read_expectations
 from otel_audit.cli.numbers import plural_s, shown_ranges
 from otel_audit.cli.options import DataOption, FormatOption, UrlOption, opened_reader
 from otel_audit.cli.output import Format, Shown, format_for, printable, write_rows
-from otel_audit.cli.settling import settle_stream
 from otel_audit.errors import MissingNumbersError, VerificationError
 from otel_audit.model.ranges import Ranges
 from otel_audit.model.record_json import format_time
@@ -111,6 +110,8 @@ def _gaps(
         assert isinstance(reader, StreamReader)  # as every reader that can be opened here is
         streams = reader
         if settle is not None:
+            from otel_audit.cli.settling import settle_stream
+
             settle_stream(_look(streams, expected, [settle], False).get(settle), settle, reason or "", data, url)
             incomplete, expected = False, {}
         first = _look(streams, expected, None if settle is None else [settle], incomplete)
