@@ -152,9 +152,18 @@ class Delivery:
             self._thread = threading.Thread(target=self._sender.run, name="otel-audit-sender", daemon=True)
             try:
                 self._thread.start()
-            except RuntimeError as error:
+            except RuntimeError as error:  # a limit is reached, or the interpreter shuts down
                 self._thread = None
-                raise BacklogFullError(f"the sender's thread cannot be started: {error}") from error
+                if not self._outbox.kept:
+                    raise BacklogFullError(f"the sender's thread cannot be started: {error}") from error
+                # The spool keeps its promise without one. A later append tries again; else another process delivers.
+                if not self._outbox.trouble:
+                    report(
+                        "warning", "records wait in the spool: the sender's thread cannot be started", why=str(error)
+                    )
+                self._outbox.trouble = f"the sender's thread cannot be started: {error}"
+                return
+            self._outbox.trouble = ""
             _at_worker_exit(self._at_exit)
         finally:
             self._start_lock.release()
@@ -181,7 +190,7 @@ class Delivery:
         if not self._mine.close():
             return
         try:
-            self._outbox.flush(self._settings.exit_flush_s if timeout_s is None else timeout_s, to_the_end=True)
+            self._outbox.flush(self._exit_wait_s(timeout_s), to_the_end=True)
         finally:
             self._end()
 
@@ -190,14 +199,21 @@ class Delivery:
         if not self._mine.close():
             return
         try:
-            await self._outbox.aflush(self._settings.exit_flush_s if timeout_s is None else timeout_s, to_the_end=True)
+            await self._outbox.aflush(self._exit_wait_s(timeout_s), to_the_end=True)
         finally:
             await asyncio.to_thread(self._end)
+
+    def _exit_wait_s(self, timeout_s: float | None) -> float:
+        if self._thread is None:
+            return 0.0  # nobody sends
+        return self._settings.exit_flush_s if timeout_s is None else timeout_s
 
     def _end(self) -> None:
         self._outbox.stop()
         atexit.unregister(self._at_exit)
-        if self._thread is not None and self._thread is not threading.current_thread():
+        if self._thread is None:
+            self._outbox.let_go()
+        elif self._thread is not threading.current_thread():
             # Only to leave no thread behind; one in the middle of a request ends after it, alone.
             self._thread.join(_STOP_WAIT_S)
         METERS.retire(self)

@@ -10,6 +10,7 @@ from otel_audit.config import Settings
 from otel_audit.delivery.backlog import Backlog
 from otel_audit.delivery.endpoint import Endpoint
 from otel_audit.delivery.marking import marking
+from otel_audit.delivery.notices import report
 from otel_audit.delivery.outbox import Outbox
 from otel_audit.delivery.queue import DeliveryQueue
 from otel_audit.delivery.resource import EncodedResource
@@ -97,7 +98,7 @@ class OutboxMaker:
 
     def _on_disk(self, root: Path) -> SpoolOutbox:
         settings, disk = self._settings, self._disk
-        pools = Pools(root, disk, settings.spool_keep_s, settings.spool_keep_bytes)
+        pools = Pools(root, disk, settings.spool_keep_s, settings.spool_keep_bytes, on_mended=_say_mended)
         return SpoolOutbox(
             pools=pools,
             open_stream=lambda: OwnStream(
@@ -118,3 +119,7 @@ class OutboxMaker:
             batch_delay_s=settings.batch_delay_s,
             heartbeat_s=settings.heartbeat_s,
         )
+
+
+def _say_mended(gone: list[str]) -> None:
+    report("error", "somebody has removed the spool or a part of it; it is made anew", missing=", ".join(gone))

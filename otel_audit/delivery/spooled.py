@@ -61,7 +61,7 @@ class SpoolOutbox(Outbox):
         self.kept = str(pools.root)
         self._pools, self._backlog = pools, backlog
         self._own = Own(open_stream, pools, mark, backlog.resource, backlog.damaged, self._await_apart)
-        self._room = Room(max_bytes, lambda: pools.undelivered_bytes(self._own.folder))
+        self._room = Room(max_bytes, lambda: pools.undelivered_bytes(self._own.folders))
         self._batch_records, self._batch_bytes, self._batch_delay_s = batch_records, batch_bytes, batch_delay_s
         self._oldest_s = self._look_round_s = 0.0
         self._apart = 0
@@ -215,7 +215,8 @@ class SpoolOutbox(Outbox):
     def _look_round(self) -> None:
         """What is done now and then: adopt, count, expire."""
         self._look_round_s = time.monotonic() + (FULL_LOOK_S if self._backlog.awaited else _LOOK_ROUND_S)
-        self._backlog.look_round(frozenset((self._own.stream_id or "",)))
+        self._own.look_round()
+        self._backlog.look_round(frozenset(folder.name for folder in self._own.folders))
         self._pools.expire()
         with self._lock:
             self._room.look_round()

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from otel_audit.disk import TMP_SUFFIX, Disk, is_full
-from otel_audit.errors import SpoolFileError, SpoolUnreadableError, UnwritableError
+from otel_audit.errors import SpoolFileError, SpoolUnreadableError, SpoolUnwritableError, UnwritableError
 from otel_audit.spool.format import Damage, Entry, Header, Kind, format_entry, format_header, parse_header, scan
-from otel_audit.spool.places import ASIDE, PARKED, SENT, STREAMS, PoolFile, SegmentName
-from otel_audit.spool.stream import MODE
+from otel_audit.spool.places import ASIDE, PARKED, POOLS, SENT, STREAMS, PoolFile, SegmentName
+from otel_audit.spool.stream import MODE, open_spool
 
 __all__ = ["Pools", "read_file"]
 
@@ -26,21 +26,38 @@ class Pools:
     Args:
         keep_s, keep_bytes: how long delivered files stay, and how much of them.
         wall_s: seconds since 1970.
+        on_mended: told of folders that were made anew, because somebody had removed them.
     """
 
     def __init__(
-        self, root: Path, disk: Disk, keep_s: float, keep_bytes: int, wall_s: Callable[[], float] = time.time
+        self,
+        root: Path,
+        disk: Disk,
+        keep_s: float,
+        keep_bytes: int,
+        wall_s: Callable[[], float] = time.time,
+        on_mended: Callable[[list[str]], None] = lambda names: None,
     ) -> None:
         self.root = root
         self._disk = disk
         self._keep_s, self._keep_bytes = keep_s, keep_bytes
         self._wall_s = wall_s
+        self._on_mended = on_mended
+
+    def mend(self) -> None:
+        """Make those of the spool's folders anew that somebody has removed under us. Raises SpoolUnwritableError."""
+        gone = [name for name in POOLS if not (self.root / name).is_dir()]
+        if gone:
+            open_spool(self.root, POOLS, self._disk)
+            self._on_mended(gone)
 
     def take_in(self, path: Path, stream_id: str, name: SegmentName, pool: str) -> None:
         """Move a file that is done with to `sent` or `aside`. Raises UnwritableError; it is where it was then."""
         final = self.root / pool / PoolFile(stream_id, name).format()
         if not path.exists():
             return  # somebody removed it by hand
+        with suppress(SpoolUnwritableError):  # then what follows fails as well
+            self.mend()
         if pool == ASIDE:
             # Under both names until the new one is durable: nothing else has what this file holds. A crash between
             # leaves both, and the stream is taken over and delivered once more.
@@ -78,6 +95,8 @@ class Pools:
         Raises:
             UnwritableError: nothing is parked; the records must not count as delivered.
         """
+        with suppress(SpoolUnwritableError):
+            self.mend()
         first = records[0][0]
         header = replace(header, first=first, reason=reason, rejected=rejected)
         content = format_header(header) + b"".join(
@@ -155,12 +174,12 @@ class Pools:
                     freed += size
         return freed
 
-    def undelivered_bytes(self, except_folder: Path | None = None) -> int:
-        """Bytes of all that waits or is parked, but for one stream's folder."""
+    def undelivered_bytes(self, but_for: Collection[Path] = ()) -> int:
+        """Bytes of all that waits or is parked, but for some streams' folders."""
         total = 0
         folders = [self.root / PARKED]
         with suppress(FileNotFoundError):
-            folders += [folder for folder in (self.root / STREAMS).iterdir() if folder != except_folder]
+            folders += [folder for folder in (self.root / STREAMS).iterdir() if folder not in but_for]
         for folder in folders:
             with suppress(OSError), os.scandir(folder) as entries:
                 for entry in entries:

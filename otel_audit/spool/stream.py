@@ -100,7 +100,7 @@ class OwnStream:
         self._sequence = 0
         # The file must not be closed under a write: its number may be another file's then.
         self._turn = threading.Lock()
-        self._closed = False
+        self._closed = self._lost = False
 
     def _born(self, root: Path, new_stream_id: Callable[[], str]) -> OwnerLock:
         """A new folder that is ours. A crash here leaves an empty one, which the next process removes."""
@@ -113,6 +113,19 @@ class OwnStream:
                 if lock is not None:
                     return lock
         raise OSError(f"{root}: no folder of our own to be had")
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether somebody has removed its lock or its folder: nothing more can be written to it. What is in it stays
+        with this process as long as it is not closed."""
+        return self._lost
+
+    def keep(self) -> None:
+        """To be called now and then: see whether it is lost, and let nothing take it for forgotten."""
+        with self._turn:
+            if not self._closed and not self._lost:
+                self._lost = not self._lock.is_held()
+                self._lock.touch()
 
     @property
     def last(self) -> int:
@@ -147,7 +160,11 @@ class OwnStream:
             self._append(format_entry(kind, self.last, marker), 0)
 
     def _append(self, content: bytes, count: int) -> None:
-        file, before = self._current(), self._state
+        try:
+            file, before = self._current(), self._state
+        except UnwritableError:
+            self._check_held()
+            raise
         after = _State(before.last + count, before.name, before.size + len(content))
         try:
             # A crash here, or before the fsync is done, leaves entries that nobody was told of, the last perhaps cut
@@ -155,16 +172,27 @@ class OwnStream:
             file.append(content)
             if self._synced:
                 file.sync()
+            # Whoever takes the folder over has replaced the lock first. So while it is ours, they have yet to read, and
+            # will find what is in the file by now.
+            self._check_held()
             self._state = after
-        except BaseException:
+        except BaseException as error:
             if self._state is before:
                 self._spoilt(file, before.size)
+            if isinstance(error, UnwritableError):
+                self._check_held()
             raise
+
+    def _check_held(self) -> None:
+        if not self._closed and not self._lock.is_held():
+            self._lost = True
+        if self._lost:
+            raise UnwritableError(f"somebody has removed the lock of the stream {self.stream_id}, or its folder")
 
     def _current(self) -> AppendFile:
         """The file to append to, at the end of what is good in it; a new one when the last one is done."""
-        if self._closed:
-            raise UnwritableError(f"the stream {self.stream_id} is closed")
+        if self._closed or self._lost:
+            raise UnwritableError(f"the stream {self.stream_id} is {'lost' if self._lost else 'closed'}")
         described = self._resource()
         if self._file is not None:
             if self._state.size < self._segment_bytes and described is self._described:
@@ -186,6 +214,7 @@ class OwnStream:
             file.append(content)
             if self._synced:
                 file.sync()
+            self._lock.guard(tmp)
             self._disk.replace(tmp, final)
             if self._synced:
                 # Before the first record in it is promised to anyone: else a power loss could take the file away.

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from otel_audit.spool.owner import OwnerLock, is_owned, owner_facts
-from otel_audit.spool.places import OWNER
+from otel_audit.spool.places import OWNER, SegmentName
 from tests.delivery.processes import die, ended_well, held_until_left, in_fork, killed
 from tests.spool.interrupts import until
 
@@ -119,6 +119,50 @@ def test_releasing_twice_lets_go_of_nothing_else(folder: Path) -> None:
     lock.release()
     lock.abandon()
     os.close(other)
+
+
+# --- what somebody else removes ---
+
+
+def test_a_lock_that_somebody_removed_or_replaced_is_noticed(folder: Path) -> None:
+    lock = created(folder)
+    assert lock.is_held()
+    (folder / OWNER).rename(folder / "elsewhere")
+    assert not lock.is_held()
+    (folder / OWNER).write_bytes(b"")
+    assert not lock.is_held()
+    (folder / "elsewhere").rename(folder / OWNER)
+    assert lock.is_held()
+    (folder / OWNER).unlink()
+    folder.rmdir()
+    assert not lock.is_held()
+
+
+def test_a_folder_whose_lock_was_removed_is_still_its_living_owners(folder: Path) -> None:
+    lock = created(folder)
+    for sequence in range(1, 4):
+        path = folder / SegmentName(sequence, sequence).format()
+        path.write_bytes(b"")
+        lock.guard(path)
+    (folder / OWNER).unlink()
+    assert is_owned(folder)
+    assert not can_be_taken(folder)
+    assert ended_well(in_fork(lambda: None if OwnerLock.take_over(folder) is None else die()))
+    lock.release()
+    assert not is_owned(folder)
+    assert can_be_taken(folder)
+
+
+def test_what_is_held_never_looks_old(folder: Path) -> None:
+    lock = created(folder)
+    file = folder / SegmentName(1, 1).format()
+    file.write_bytes(b"")
+    lock.guard(file)
+    held = (folder / OWNER, file, folder)
+    for path in held:
+        os.utime(path, (0, 0))
+    lock.touch()
+    assert all(path.stat().st_mtime > 0 for path in held)
 
 
 # --- forks ---

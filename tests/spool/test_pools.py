@@ -88,6 +88,7 @@ def test_a_copy_that_cannot_be_kept_is_given_up_and_the_stream_goes_on(pools: Po
 
 def test_a_damaged_file_that_cannot_be_set_aside_stays(pools: Pools) -> None:
     (pools.root / ASIDE).rmdir()
+    (pools.root / ASIDE).write_bytes(b"no folder")
     name = SegmentName(1, 1)
     path = a_file(pools, name)
     with pytest.raises(UnwritableError):
@@ -256,7 +257,7 @@ def test_what_waits_and_what_is_parked_counts_and_what_is_delivered_does_not(poo
     sent(pools, 5000)
     size = parked.stat().st_size
     assert pools.undelivered_bytes() == 1500 + size
-    assert pools.undelivered_bytes(waiting.parent) == 500 + size
+    assert pools.undelivered_bytes({waiting.parent}) == 500 + size
 
 
 # --- several processes ---
