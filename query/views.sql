@@ -97,9 +97,10 @@ SET VARIABLE stream_columns = MAP {
 };
 
 -- Which of the listed files to read. A file's name is its range of the log, both ends inclusive; a merged (.m) or sealed
--- file hides those whose ranges lie inside its own. What is left must follow each other without hole or overlap. Latest
--- first, for then `ORDER BY occurred_at DESC LIMIT n` soon knows what it may pass over.
-CREATE OR REPLACE TEMP MACRO files_to_read(hot, sealed) AS (
+-- file hides those whose ranges lie inside its own. What is left must follow each other without overlap, and without hole
+-- but for rows that are accepted as lost, up to the high-water mark. Latest first, for then `ORDER BY occurred_at DESC
+-- LIMIT n` soon knows what it may pass over.
+CREATE OR REPLACE TEMP MACRO files_to_read(hot, sealed, marks := NULL, lost := NULL) AS (
     WITH named AS (
         SELECT path,
                regexp_extract(path, '([0-9a-z]{16,64})-([0-9]{16})-([0-9]{16})(\.c|\.m|)\.parquet$',
@@ -134,17 +135,43 @@ CREATE OR REPLACE TEMP MACRO files_to_read(hot, sealed) AS (
         FROM ranged AS a JOIN ranged AS b
              ON a.log = b.log AND a.stage > 0 AND a.first_index < b.first_index
                 AND a.last_index >= b.first_index AND a.last_index < b.last_index
+    ), gone AS (
+        SELECT name['log'] AS log, name['first']::BIGINT AS first_index, name['last']::BIGINT AS last_index
+        FROM (
+            SELECT regexp_extract(path, '([0-9a-z]{16,64})-([0-9]{16})-([0-9]{16})\.json$',
+                                  ['log', 'first', 'last']) AS name
+            FROM unnest(coalesce(lost::VARCHAR[], [])) AS listed (path)
+        )
+        WHERE name['log'] <> ''
+    ), marked AS (
+        SELECT entry['key'] AS log, entry['value'] AS mark
+        FROM (SELECT unnest(map_entries(coalesce(marks::JSON, '{}'::JSON)::MAP(VARCHAR, BIGINT))) AS entry)
+    ), ends AS (
+        -- A place after the last row of each log: what lies between is missing, as between two files.
+        SELECT log, mark
+        FROM marked
+        WHERE mark > coalesce((SELECT max(last_index) FROM ranged WHERE ranged.log = marked.log), -1) + 1
     ), maximal AS (
         SELECT *,
                coalesce(lag(last_index) OVER (PARTITION BY log ORDER BY first_index, last_index), -1) + 1 AS expected
-        FROM covered
-        WHERE covered_to IS NULL OR covered_to < last_index
+        FROM (
+            SELECT path, log, first_index, last_index FROM covered WHERE covered_to IS NULL OR covered_to < last_index
+            UNION ALL
+            SELECT NULL, log, mark, mark - 1 FROM ends
+        )
+    ), holes AS (
+        SELECT log, expected, first_index
+        FROM maximal
+        WHERE first_index > expected + (
+            SELECT coalesce(sum(greatest(least(gone.last_index, maximal.first_index - 1)
+                                         - greatest(gone.first_index, maximal.expected) + 1, 0)), 0)
+            FROM gone WHERE gone.log = maximal.log
+        )
     )
     SELECT CASE
-        WHEN count(*) FILTER (WHERE first_index > expected) > 0
-        THEN error('otel-audit: log ' || min_by(log, first_index) FILTER (WHERE first_index > expected) || ': rows '
-                   || min_by(expected, first_index) FILTER (WHERE first_index > expected) || '-'
-                   || (min(first_index) FILTER (WHERE first_index > expected) - 1)
+        WHEN (SELECT count(*) FROM holes) > 0
+        THEN error((SELECT 'otel-audit: log ' || min_by(log, first_index) || ': rows ' || min_by(expected, first_index)
+                           || '-' || (min(first_index) - 1) FROM holes)
                    || ' are missing. Run query/files.sql again; if it stays: otel-audit status --check')
         WHEN count(*) FILTER (WHERE first_index < expected) > 0
         THEN error('otel-audit: log ' || min_by(log, first_index) FILTER (WHERE first_index < expected)
@@ -153,23 +180,37 @@ CREATE OR REPLACE TEMP MACRO files_to_read(hot, sealed) AS (
         WHEN (SELECT count(*) FROM contradicted) > 0
         THEN error('otel-audit: log: two files overlap at row ' || (SELECT min(first_index) FROM contradicted)
                    || '. Run query/files.sql again; if it stays: otel-audit status --check')
-        ELSE coalesce(list(path ORDER BY log, first_index DESC), [])
+        ELSE coalesce(list(path ORDER BY log, first_index DESC) FILTER (WHERE path IS NOT NULL), [])
     END
     FROM maximal
 );
+
+-- What must be there comes first, for it is never ahead of the files: the high-water marks of the logs, and the ranges of
+-- rows that are accepted as lost.
+SET VARIABLE floor_listed = (SELECT list(file) FROM glob(getvariable('data') || '/log/floor.json'));
+SET VARIABLE marks = (
+    SELECT marks FROM query(CASE
+        WHEN len(coalesce(getvariable('floor_listed'), [])) = 0 THEN 'SELECT NULL::JSON AS marks'
+        ELSE 'SELECT (content::JSON)->''logs'' AS marks FROM read_text(getvariable(''floor_listed''))'
+    END)
+);
+SET VARIABLE lost = (SELECT list(file) FROM glob(getvariable('data') || '/log/lost/*.json'));
 
 -- The files as of now: hot first, then the archive, so that a file sealed in between is seen twice and never missed.
 -- The notes about streams come before the activities: a note is written after the records it speaks of, so what a listed
 -- one speaks of is listed too.
 SET VARIABLE hot_listed = (SELECT list(file) FROM glob(getvariable('data') || '/streams/hot/*.parquet'));
 SET VARIABLE sealed_listed = (SELECT list(file) FROM glob(getvariable('data') || '/streams/archive/date=*/*.parquet'));
-SET VARIABLE stream_files = files_to_read(getvariable('hot_listed'), getvariable('sealed_listed'));
+SET VARIABLE stream_files = files_to_read(getvariable('hot_listed'), getvariable('sealed_listed'),
+    marks := getvariable('marks')->'streams', lost := getvariable('lost'));
 SET VARIABLE hot_listed = (SELECT list(file) FROM glob(getvariable('data') || '/hot/*.parquet'));
 SET VARIABLE sealed_listed = (SELECT list(file) FROM glob(getvariable('data') || '/archive/date=*/*.parquet'));
-SET VARIABLE files = files_to_read(getvariable('hot_listed'), getvariable('sealed_listed'));
+SET VARIABLE files = files_to_read(getvariable('hot_listed'), getvariable('sealed_listed'),
+    marks := getvariable('marks')->'activity', lost := getvariable('lost'));
 SET VARIABLE hot_listed = (SELECT list(file) FROM glob(getvariable('data') || '/quarantine/hot/*.parquet'));
 SET VARIABLE sealed_listed = (SELECT list(file) FROM glob(getvariable('data') || '/quarantine/archive/date=*/*.parquet'));
-SET VARIABLE quarantine_files = files_to_read(getvariable('hot_listed'), getvariable('sealed_listed'));
+SET VARIABLE quarantine_files = files_to_read(getvariable('hot_listed'), getvariable('sealed_listed'),
+    marks := getvariable('marks')->'quarantine', lost := getvariable('lost'));
 
 -- DuckDB refuses an empty list of files, so without any the views read no rows of the same types.
 CREATE OR REPLACE TEMP MACRO no_rows(columns) AS (

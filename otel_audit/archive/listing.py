@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from otel_audit.archive.extent import LOG, Extent, read_extent
 from otel_audit.archive.names import Coverage, FileName, Stage, parse_name, resolve
 from otel_audit.errors import ArchiveFaultError, NotADataFolderError, StorageError
 
@@ -23,6 +24,7 @@ __all__ = [
     "Listing",
     "LocatedFile",
     "date_folder",
+    "has_log",
     "linked_folders",
     "list_log",
     "resolve_files",
@@ -30,7 +32,7 @@ __all__ = [
     "without_a_target",
 ]
 
-HOT, ARCHIVE, LOG = "hot", "archive", "log"
+HOT, ARCHIVE = "hot", "archive"
 _TRIES = 8
 _PAUSE_S = 0.02
 
@@ -77,6 +79,11 @@ class Listing:
         return found
 
 
+def has_log(root: Path) -> bool:
+    """Whether there is, or should be, a log in a folder: one of the quarantine or the streams may not be there yet."""
+    return root.is_dir() or any(read_extent(root).marks.values())
+
+
 def date_folder(root: Path, day: str) -> Path:
     """Where files sealed on a UTC day stand."""
     return root / ARCHIVE / f"date={day}"
@@ -98,8 +105,11 @@ def without_a_target(folder: Path) -> StorageError | None:
     return StorageError(f"{folder} is a symbolic link to {folder.readlink()}, which is not there")
 
 
-def scan_files(root: Path) -> dict[FileName, Path]:
+def scan_files(root: Path, extent: Extent | None = None) -> dict[FileName, Path]:
     """Every published file by name: hot first, then the archive. Other files are passed over, never touched.
+
+    Args:
+        extent: what should be there. A folder that should hold rows is read as empty when it has gone.
 
     Raises:
         NotADataFolderError: no such folder, or one that holds something else.
@@ -122,6 +132,8 @@ def scan_files(root: Path) -> dict[FileName, Path]:
                         found[name] = root / ARCHIVE / day / entry
         return found
     except (FileNotFoundError, NotADirectoryError):
+        if extent is not None and any(extent.marks.values()) and not root.exists():
+            return {}
         raise NotADataFolderError(f"{root} is not a folder") from None
     except OSError as error:
         raise StorageError(f"cannot list {root}: {error.strerror}") from error
@@ -136,12 +148,15 @@ def _entries(folder: Path) -> Iterator[str]:
         return iter(())
 
 
-def resolve_files(found: dict[FileName, Path]) -> Listing:
-    """Apply the rules of `names.resolve` to every log among the files."""
+def resolve_files(found: dict[FileName, Path], extent: Extent) -> Listing:
+    """Apply the rules of `names.resolve` to every log among the files, or that should be among them."""
     by_log: dict[str, list[FileName]] = {}
     for name in found:
         by_log.setdefault(name.log, []).append(name)
-    coverage = {log: resolve(names) for log, names in sorted(by_log.items())}
+    coverage = {
+        log: resolve(by_log.get(log, ()), mark=extent.marks.get(log, 0), lost=extent.lost.get(log, ()))
+        for log in extent.logs(by_log)
+    }
     return Listing(tuple(LocatedFile(name, found[name]) for part in coverage.values() for name in part.files), coverage)
 
 
@@ -149,11 +164,12 @@ def list_log(root: Path) -> Listing:
     """The files to read now. An empty folder has none.
 
     Raises:
-        ArchiveFaultError: ranges missing or overlapping, also after listing again.
+        ArchiveFaultError: ranges missing, also from the end, or overlapping, after listing again too.
         NotADataFolderError, StorageError: as `scan_files`.
     """
     for attempt in range(_TRIES):
-        listing = resolve_files(scan_files(root))
+        extent = read_extent(root)  # before the files, which are never behind it
+        listing = resolve_files(scan_files(root, extent), extent)
         if all(part.faultless for part in listing.coverage.values()):
             return listing
         if attempt < _TRIES - 1:

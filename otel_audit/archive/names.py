@@ -4,7 +4,9 @@ Pure: names in, names out. The rules:
 - a file's name is its range, both ends inclusive: `<log>-<first>-<last>`;
 - only merged and sealed files supersede: one hides the files whose ranges lie inside its own; of equal ranges the
   sealed one wins;
-- two commit files that overlap, or any partial overlap, are a fault; so is a hole.
+- two commit files that overlap, or any partial overlap, are a fault; so is a hole, or an end before the high-water
+  mark;
+- rows that are accepted as lost are no hole.
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import IntEnum
+
+from otel_audit.model.ranges import Ranges, common, without
 
 __all__ = ["INDEX_DIGITS", "Coverage", "FileName", "Stage", "format_name", "is_log_name", "parse_name", "resolve"]
 
@@ -81,8 +85,10 @@ class Coverage:
     Attributes:
         files: the maximal ones, in order; each row of the log stands in exactly one of them when there are no faults.
         hidden: superseded ones, in order.
-        holes: (first, last) ranges that no file has.
+        holes: (first, last) ranges that no file has, up to the high-water mark.
         overlaps: pairs that contradict each other.
+        next_index: follows the last row, there or lost.
+        lost: ranges that no file has and that are accepted as lost.
     """
 
     files: tuple[FileName, ...]
@@ -90,6 +96,7 @@ class Coverage:
     holes: tuple[tuple[int, int], ...] = ()
     overlaps: tuple[tuple[FileName, FileName], ...] = ()
     next_index: int = field(default=0)
+    lost: Ranges = ()
 
     @property
     def faultless(self) -> bool:
@@ -97,12 +104,14 @@ class Coverage:
         return not self.holes and not self.overlaps
 
 
-def resolve(names: Iterable[FileName], start: int = 0) -> Coverage:
+def resolve(names: Iterable[FileName], start: int = 0, mark: int = 0, lost: Ranges = ()) -> Coverage:
     """Take the maximal ranges of one log's files and say what is wrong with the rest.
 
     Args:
         names: of one log; any order; each name once.
         start: the first index that files must cover.
+        mark: the index that follows the last one they must cover.
+        lost: ranges of which nothing is expected.
     """
     maximal: list[FileName] = []
     hidden: list[FileName] = []
@@ -127,4 +136,8 @@ def resolve(names: Iterable[FileName], start: int = 0) -> Coverage:
         if name.first > expected:
             holes.append((expected, name.first - 1))
         expected = max(expected, name.last + 1)
-    return Coverage(tuple(maximal), tuple(hidden), tuple(holes), tuple(overlaps), expected)
+    end = max(expected, mark, lost[-1][1] + 1 if lost else 0)
+    if end > expected:
+        holes.append((expected, end - 1))
+    absent = tuple(holes)
+    return Coverage(tuple(maximal), tuple(hidden), without(absent, lost), tuple(overlaps), end, common(absent, lost))

@@ -29,7 +29,6 @@ from otel_audit.errors import (
 from otel_audit.log.decisions import Decisions
 from otel_audit.log.folder import FolderLock, open_identity
 from otel_audit.log.maintenance import Maintenance
-from otel_audit.log.recover import write_floor
 from otel_audit.log.saying import say
 from otel_audit.log.stats import Counters, LogStats
 from otel_audit.log.stores import Stores
@@ -268,11 +267,9 @@ class ActivityLog:
             thread.join()
         with self._tasks:  # an operator's task under way ends first; a later one is refused
             try:
-                for store in self._stores.every:
-                    if store.settled:
-                        write_floor(store)
+                self._stores.high_water.write()
             except UnwritableError as error:
-                say("warning", "floor_not_written", error=str(error))
+                say("warning", "high_water_mark_not_written", error=str(error))
             finally:
                 self._lock.release()
 

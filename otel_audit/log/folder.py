@@ -8,15 +8,16 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
+from otel_audit.archive.extent import IDENTITY, LOG
 from otel_audit.archive.footer import FORMAT_VERSION
-from otel_audit.archive.listing import ARCHIVE, HOT, LOG, scan_files
+from otel_audit.archive.listing import ARCHIVE, HOT, scan_files
 from otel_audit.archive.names import is_log_name
 from otel_audit.disk import TMP_SUFFIX, Disk
 from otel_audit.errors import (
@@ -29,9 +30,16 @@ from otel_audit.errors import (
 )
 from otel_audit.log.ownership import open_lock, refuse_others
 
-__all__ = ["FolderLock", "Identity", "open_identity", "read_identity", "read_owner", "write_state"]
+__all__ = [
+    "FolderLock",
+    "Identity",
+    "open_identity",
+    "open_side_log",
+    "read_identity",
+    "read_owner",
+    "write_state",
+]
 
-_IDENTITY = "log.json"
 _LOCK = "lock"
 _LOCK_TRIES = 5
 _OWNER_BYTES = 512
@@ -73,15 +81,15 @@ def open_identity(root: Path, kind: str, disk: Disk, clock: Callable[[], int]) -
             disk.make_folder(root / name)
         return identity
     if scan_files(root):
-        raise ArchiveFaultError(f"{root}: Parquet files of a log, but {LOG}/{_IDENTITY} is missing")
+        raise ArchiveFaultError(f"{root}: Parquet files of a log, but {LOG}/{IDENTITY} is missing")
     for name in (HOT, ARCHIVE, LOG):
         disk.make_folder(root / name)
     name = base64.b32encode(secrets.token_bytes(10)).decode().lower()
     identity = Identity(name, kind, clock())
     # A crash before the file has its name leaves an empty folder, and perhaps a temporary file that nobody looks at;
     # the next start makes another identity. Nothing is written under this one before its name is durable.
-    final = root / LOG / _IDENTITY
-    tmp = final.with_name(f"{_IDENTITY}.{os.getpid()}{TMP_SUFFIX}")
+    final = root / LOG / IDENTITY
+    tmp = final.with_name(f"{IDENTITY}.{os.getpid()}{TMP_SUFFIX}")
     disk.unlink(tmp)
     disk.write_new(tmp, json.dumps(asdict(identity)).encode())
     try:
@@ -99,9 +107,26 @@ def open_identity(root: Path, kind: str, disk: Disk, clock: Callable[[], int]) -
     return identity
 
 
+def open_side_log(root: Path, kind: str, marks: Mapping[str, int], disk: Disk, clock: Callable[[], int]) -> Identity:
+    """The identity of a log beside the activities. One that held rows is never made anew in place of what has gone.
+
+    Args:
+        marks: the high-water marks of the logs that were here.
+
+    Raises:
+        ArchiveFaultError: the log that was here is not. Else as `open_identity`.
+    """
+    identity = read_identity(root)
+    if identity is None or identity.log not in marks:
+        gone = [f"rows 0-{mark - 1} are missing (log {log})" for log, mark in marks.items() if mark]
+        if gone:
+            raise ArchiveFaultError(f"{root}: " + "; ".join(gone))
+    return open_identity(root, kind, disk, clock)
+
+
 def read_identity(root: Path) -> Identity | None:
     """The identity of the log in `root`, or None when it has none yet. Raises as `open_identity`."""
-    path = root / LOG / _IDENTITY
+    path = root / LOG / IDENTITY
     try:
         facts = json.loads(path.read_bytes())
         version = facts["format_version"]

@@ -10,7 +10,6 @@ from otel_audit.archive.names import FileName, Stage
 from otel_audit.config import Settings
 from otel_audit.log.compact import compact
 from otel_audit.log.plan import HotFile, MergeRules, SealRules, plan_merge, plan_seal
-from otel_audit.log.recover import write_floor
 from otel_audit.log.stats import Counters
 from otel_audit.log.store import Store
 from otel_audit.log.stores import Stores
@@ -27,6 +26,7 @@ class Maintenance:
         self._clock = clock
         self._counters = counters
         self._health = stores.health
+        self._high_water = stores.high_water
         self._keep_s = settings.input_keep_s
         self._merge = MergeRules(settings.merge_fan_in, settings.merge_big_rows, settings.hot_max_files)
         self._seal = SealRules(settings.seal_rows, settings.seal_bytes)
@@ -44,6 +44,7 @@ class Maintenance:
                 self._compact(store, inputs, Stage.SEALED)
             elif inputs := plan_merge(hot, self._merge):
                 self._compact(store, inputs, Stage.MERGED)
+        self._high_water.write_if_due()
 
     def seal_everything(self) -> int:
         """Seal all that is committed now, a file per UTC day and target size; how many files that made."""
@@ -63,8 +64,7 @@ class Maintenance:
         compact(store, inputs, stage)
         if stage is Stage.SEALED:
             self._counters.seals += 1
-            # A crash here leaves the floor of the last seal: it is a watchman, not a record.
-            write_floor(store)
+            self._high_water.write()
         else:
             self._counters.merges += 1
 

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from otel_audit.archive.columns import QUARANTINE_COLUMNS
 from otel_audit.archive.footer import unreadable
-from otel_audit.archive.listing import LocatedFile, list_log
+from otel_audit.archive.listing import LocatedFile, has_log, list_log
 from otel_audit.errors import ArchiveFaultError, RecordNotFoundError
 from otel_audit.model.record import from_us
 
@@ -75,7 +75,7 @@ def held_records(data_dir: Path, wanted: str | None = None) -> list[HeldRecord]:
         ArchiveFaultError: the quarantine's files cannot be read.
     """
     root = data_dir / FOLDER
-    rows = _all_rows(root) if root.is_dir() else []
+    rows = _all_rows(root) if has_log(root) else []
     decided = {row["record_id"] for row in rows if row["decision"] != HELD}
     held = [
         HeldRecord(

@@ -7,7 +7,6 @@ elsewhere or were never acknowledged.
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
@@ -17,16 +16,16 @@ from otel_audit.archive.names import FileName, Stage, parse_name, resolve
 from otel_audit.disk import TMP_SUFFIX
 from otel_audit.errors import ArchiveFaultError, StorageError
 from otel_audit.log.compact import prove
-from otel_audit.log.folder import write_state
 from otel_audit.log.store import Known, Store
 
-__all__ = ["recover", "write_floor"]
-
-_FLOOR = "floor.json"
+__all__ = ["recover"]
 
 
-def recover(store: Store) -> None:
+def recover(store: Store, mark: int = 0) -> None:
     """Settle a store.
+
+    Args:
+        mark: the index that follows the highest one known to be durable.
 
     Raises:
         ArchiveFaultError: a hole, an overlap, a foreign log, a damaged file, rows gone from the end. Nothing was
@@ -34,14 +33,13 @@ def recover(store: Store) -> None:
         StorageError, UnwritableError: the disk refuses; try again later.
     """
     store.settled = False
-    floor = _read_floor(store.root)
     temporaries = _temporaries(store.root)
-    found = _adopt(store, temporaries, floor)
+    found = _adopt(store, temporaries, mark)
     for name, tmp in temporaries:
         _settle_temporary(store, found, name, tmp)
-    coverage = resolve(found)
-    if coverage.next_index < floor:
-        raise ArchiveFaultError(f"{store.root}: rows {coverage.next_index}-{floor - 1} are missing")
+    coverage = resolve(found, lost=store.lost)
+    if coverage.next_index < mark:
+        raise ArchiveFaultError(f"{store.root}: rows {coverage.next_index}-{mark - 1} are missing")
     store.adopt(found)
     for name in coverage.files:
         hidden = tuple(other for other in coverage.hidden if name.covers(other))
@@ -54,17 +52,17 @@ def recover(store: Store) -> None:
     store.settled = True
 
 
-def _adopt(store: Store, temporaries: list[tuple[FileName, Path]], floor: int) -> dict[FileName, Known]:
+def _adopt(store: Store, temporaries: list[tuple[FileName, Path]], mark: int) -> dict[FileName, Known]:
     """Every published file, read, checked against its name and fsynced: this process vouches for it from now on."""
     found = scan_files(store.root)
     strangers = sorted({name.log for name in (*found, *dict(temporaries)) if name.log != store.log})
     if strangers:
         raise ArchiveFaultError(f"{store.root}: files of another log ({', '.join(strangers)})")
-    coverage = resolve(found)
+    coverage = resolve(found, lost=store.lost)
     problems = [f"rows {first}-{last} are missing" for first, last in coverage.holes]
     problems += [f"{found[one].name} and {found[two].name} overlap" for one, two in coverage.overlaps]
-    if coverage.next_index < floor and not any(name.first == coverage.next_index for name, _ in temporaries):
-        problems.append(f"rows {coverage.next_index}-{floor - 1} are missing")
+    if coverage.next_index < mark and not any(name.first == coverage.next_index for name, _ in temporaries):
+        problems.append(f"rows {coverage.next_index}-{mark - 1} are missing")
     if problems:
         raise ArchiveFaultError(f"{store.root}: " + "; ".join(problems))
     known = {}
@@ -105,9 +103,9 @@ def _settle_temporary(store: Store, found: dict[FileName, Known], name: FileName
         # file back, leaves it for the next recovery.
         store.disk.unlink(tmp)
         return
-    before = resolve(found)
+    before = resolve(found, lost=store.lost)
     expected = name.first == before.next_index if name.stage is Stage.COMMITTED else True
-    after = resolve([*found, name])
+    after = resolve([*found, name], lost=store.lost)
     if name in found or not after.faultless or not expected or name in after.hidden:
         # Published already, or abandoned by a commit that failed and was followed by another: the published rows win.
         # Removed durably: were it to come back after the files that contradict it are merged, it could look wanted.
@@ -122,20 +120,3 @@ def _settle_temporary(store: Store, found: dict[FileName, Known], name: FileName
     store.disk.fsync_folder(folder)
     store.disk.unlink(tmp)
     found[name] = Known(final, footer)
-
-
-def _read_floor(root: Path) -> int:
-    """The lowest index that may come next. Without it, files lost from the end would go unnoticed."""
-    try:
-        return int(json.loads((root / LOG / _FLOOR).read_bytes())["next_index"])
-    except FileNotFoundError:
-        return 0
-    except OSError as error:
-        raise StorageError(f"{root / LOG / _FLOOR} cannot be read now: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise ArchiveFaultError(f"{root / LOG / _FLOOR} cannot be read: {error}") from None
-
-
-def write_floor(store: Store) -> None:
-    """Note how far the log has come. A crash before it leaves an older, lower floor: safe, only less watchful."""
-    write_state(store.root / LOG / _FLOOR, {"next_index": store.next_index}, store.disk)

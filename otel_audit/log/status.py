@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from otel_audit.archive.extent import read_extent
 from otel_audit.archive.footer import Footer, read_footer
-from otel_audit.archive.listing import Listing, resolve_files, scan_files
+from otel_audit.archive.listing import Listing, has_log, resolve_files, scan_files
 from otel_audit.archive.names import Stage
 from otel_audit.errors import NotADataFolderError, StorageError
 from otel_audit.log.folder import read_identity, read_owner
@@ -58,13 +59,13 @@ def folder_status(data_dir: Path, check: bool = False) -> FolderStatus:
     faults += [f"files of another log: {log}" for log in listing.coverage if log != identity.log]
     hidden_checked = _check_hidden(data_dir, listing, faults) if check else 0
     quarantined = 0
-    if (data_dir / FOLDER).is_dir():
+    if has_log(data_dir / FOLDER):
         _, _, held_faults = _look(data_dir / FOLDER)
         faults += [f"quarantine: {fault}" for fault in held_faults]
         if not held_faults:
             quarantined = len(held_records(data_dir))
     noted: list[tuple[Stage, Footer]] = []
-    if (data_dir / STREAMS_FOLDER).is_dir():
+    if has_log(data_dir / STREAMS_FOLDER):
         _, noted, noted_faults = _look(data_dir / STREAMS_FOLDER)
         faults += [f"streams: {fault}" for fault in noted_faults]
     owner = read_owner(data_dir)
@@ -112,7 +113,8 @@ def _look(root: Path) -> tuple[Listing, list[tuple[Stage, Footer]], list[str]]:
     Beside a running collector a hole, or a file that has gone, means that a merge or seal ran in between: look again.
     """
     for attempt in range(_TRIES):
-        listing = resolve_files(scan_files(root))
+        extent = read_extent(root)
+        listing = resolve_files(scan_files(root, extent), extent)
         faults = listing.faults
         if faults and attempt < _TRIES - 1:
             continue

@@ -22,6 +22,7 @@ from otel_audit.archive.names import Coverage, FileName, Stage, format_name, res
 from otel_audit.archive.write import parquet_bytes
 from otel_audit.disk import TMP_SUFFIX, Disk
 from otel_audit.errors import UnwritableError
+from otel_audit.model.ranges import Ranges
 
 __all__ = ["Store"]
 
@@ -43,7 +44,15 @@ class Store:
     until recovery has listed the disk again: nothing is accepted in between, because what the disk holds is unknown.
     """
 
-    def __init__(self, root: Path, log: str, columns: tuple[Column, ...], disk: Disk, clock: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        root: Path,
+        log: str,
+        columns: tuple[Column, ...],
+        disk: Disk,
+        clock: Callable[[], int],
+        lost: Ranges = (),
+    ) -> None:
         self.root = root
         self.log = log
         self.columns = columns
@@ -55,6 +64,8 @@ class Store:
         self._coverage: Coverage | None = None
         self.next_index = 0
         self.settled = False
+        self.lost = lost
+        """Rows that are accepted as lost."""
         self._recent: OrderedDict[FileName, pa.Table] = OrderedDict()
         self._recent_bytes = 0
 
@@ -74,7 +85,7 @@ class Store:
 
     def _resolved(self) -> Coverage:
         if self._coverage is None:
-            self._coverage = resolve(self.files)
+            self._coverage = resolve(self.files, lost=self.lost)
         return self._coverage
 
     def adopt(self, files: dict[FileName, Known]) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from otel_audit.archive import extent
 from otel_audit.archive.columns import COLUMNS, QUARANTINE_COLUMNS, STREAM_COLUMNS
 from otel_audit.config import Settings
 from otel_audit.disk import Disk
-from otel_audit.log.folder import open_identity
+from otel_audit.log.folder import open_side_log
 from otel_audit.log.health import Health
+from otel_audit.log.high_water import HighWater, earlier_mark
 from otel_audit.log.index import IdIndex
 from otel_audit.log.lookup import FileLookup, rows_from
 from otel_audit.log.quarantine import FOLDER, HELD, quarantine_key
@@ -27,12 +29,20 @@ class Stores:
     def __init__(self, root: Path, log: str, settings: Settings, clock: Callable[[], int], disk: Disk) -> None:
         # A folder of an earlier release has no streams log; like a new one, it gets an empty one here. A crash between
         # these leaves a log that is not there yet, or an empty one: the next start goes on.
-        held = open_identity(root / FOLDER, "quarantine", disk, clock)
-        noted = open_identity(root / STREAMS_FOLDER, "streams", disk, clock)
-        self.activity = Store(root, log, COLUMNS, disk, clock)
-        self.quarantine = Store(root / FOLDER, held.log, QUARANTINE_COLUMNS, disk, clock)
-        self.streams = Store(root / STREAMS_FOLDER, noted.log, STREAM_COLUMNS, disk, clock)
-        self.every = (self.activity, self.quarantine, self.streams)
+        marks = extent.read_marks(root)
+        held = open_side_log(root / FOLDER, "quarantine", marks.get("quarantine", {}), disk, clock)
+        noted = open_side_log(root / STREAMS_FOLDER, "streams", marks.get("streams", {}), disk, clock)
+        lost = extent.read_extent(root).lost
+        self.activity = Store(root, log, COLUMNS, disk, clock, lost.get(log, ()))
+        self.quarantine = Store(root / FOLDER, held.log, QUARANTINE_COLUMNS, disk, clock, lost.get(held.log, ()))
+        self.streams = Store(root / STREAMS_FOLDER, noted.log, STREAM_COLUMNS, disk, clock, lost.get(noted.log, ()))
+        self._by_kind = {
+            extent.ACTIVITY: self.activity,
+            extent.QUARANTINE: self.quarantine,
+            extent.STREAMS: self.streams,
+        }
+        self.every = tuple(self._by_kind.values())
+        self.high_water = HighWater(root, self._by_kind, disk, clock)
         window = settings.dedupe_window_s, settings.index_run_rows
         self.index = IdIndex(root / "log" / "ids", disk, clock, *window)
         self.held_index = IdIndex(root / FOLDER / "log" / "ids", disk, clock, *window)
@@ -47,11 +57,16 @@ class Stores:
 
     def load(self) -> None:
         """Bring everything in order for the first time. Raises as `settle`."""
-        for store in self.every:
-            recover(store)
+        for kind in self._by_kind:
+            self._recover(kind)
         self.index.load(self.activity.next_index)
         self.held_index.load(self.quarantine.next_index)
         self._catch_up()
+        self.high_water.write()
+
+    def _recover(self, kind: str) -> None:
+        store = self._by_kind[kind]
+        recover(store, max(self.high_water.of(kind), earlier_mark(store.root)))
 
     def settle(self) -> None:
         """List again what a failed publish left unknown, and give the indexes the rows they lack.
@@ -61,9 +76,9 @@ class Stores:
             StorageError, UnwritableError: the disk refuses.
         """
         self._indexed = False
-        for store in self.every:
+        for kind, store in self._by_kind.items():
             if not store.settled:
-                recover(store)
+                self._recover(kind)
         self._catch_up()
 
     def _catch_up(self) -> None:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 import time
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from otel_audit.archive.extent import Extent, extent_token, read_extent
 from otel_audit.archive.listing import (
     ARCHIVE,
     HOT,
@@ -24,6 +25,7 @@ from otel_audit.archive.listing import (
 )
 from otel_audit.archive.names import Coverage, FileName, Stage, parse_name, resolve
 from otel_audit.errors import StorageError
+from otel_audit.model.ranges import Ranges, merged
 
 __all__ = ["Listings"]
 
@@ -65,6 +67,9 @@ class Listings:
         self._sealed = _Sealed({}, {}, {})
         self._parts: tuple[object, ...] = ()
         self._listing: Listing | None = None
+        self._lost: Mapping[str, Ranges] = {}
+        self._marked: object = None
+        self._last_extent = Extent()
 
     def current(self) -> Listing:
         """The files to read; the same object as long as nothing changed.
@@ -73,18 +78,19 @@ class Listings:
             ArchiveFaultError, NotADataFolderError, StorageError: as `list_log`.
         """
         try:
+            extent = self._extent()  # before the files, which are never behind it
             root = self._look(str(self._root))
             if root is None or self._listing is None:
-                scan_files(self._root)  # says what is wrong with a folder that is not ours
+                scan_files(self._root, extent)  # says what is wrong with a folder that is not ours
             # Hot before the archive: a file sealed in between is seen twice, never missed.
             hot = self._look(str(self._root / HOT))
-            sealed = self._look_at_archive()
+            sealed = self._look_at_archive(extent)
         except OSError as error:
             raise StorageError(f"cannot list {self._root}: {error.strerror}") from error
-        parts = (root, hot, sealed)
+        parts = (root, hot, sealed, extent)
         if self._listing is not None and all(a is b for a, b in zip(parts, self._parts, strict=True)):
             return self._listing
-        listing = self._resolve(hot.entries if hot is not None else (), sealed)
+        listing = self._resolve(hot.entries if hot is not None else (), sealed, extent)
         if listing is None:
             # A hole or an overlap: files moved during the listing, or a fault. This one tries again and decides.
             self.forget()
@@ -97,6 +103,13 @@ class Listings:
         self._folders.clear()
         self._archive, self._day_paths, self._days = None, [], ()
         self._parts, self._listing = (), None
+
+    def _extent(self) -> Extent:
+        """What must be there; the same object as long as the mark and the folder of lost ranges stand as they were."""
+        marked = extent_token(self._root)
+        if marked != self._marked:
+            self._last_extent, self._marked = read_extent(self._root), marked
+        return self._last_extent
 
     def _look(self, path: str) -> _Folder | None:
         # Text and os.stat: a log of seven years has 2,500 folders, and pathlib would take twice as long as the kernel.
@@ -119,14 +132,15 @@ class Listings:
         self._folders[path] = seen
         return seen
 
-    def _look_at_archive(self) -> _Sealed:
+    def _look_at_archive(self, extent: Extent) -> _Sealed:
         archive = self._look(str(self._root / ARCHIVE))
         if archive is not self._archive:
             names = sorted(entry for entry in archive.entries if entry.startswith("date=")) if archive else []
             self._archive, self._day_paths = archive, [str(self._root / ARCHIVE / name) for name in names]
         days = [(path, folder) for path in self._day_paths if (folder := self._look(path)) is not None]
         folders = tuple(folder for _, folder in days)
-        if len(folders) == len(self._days) and all(a is b for a, b in zip(folders, self._days, strict=True)):
+        same = len(folders) == len(self._days) and all(a is b for a, b in zip(folders, self._days, strict=True))
+        if same and extent.lost == self._lost:
             return self._sealed
         paths: dict[FileName, Path] = {}
         by_log: dict[str, list[FileName]] = {}
@@ -136,12 +150,12 @@ class Listings:
                 if name is not None and name.stage is Stage.SEALED:
                     paths[name] = Path(path, entry)
                     by_log.setdefault(name.log, []).append(name)
-        coverage = {log: resolve(found) for log, found in by_log.items()}
+        coverage = {log: resolve(found, lost=extent.lost.get(log, ())) for log, found in by_log.items()}
         firsts = {log: [name.first for name in part.files] for log, part in coverage.items()}
-        self._days, self._sealed = folders, _Sealed(paths, coverage, firsts)
+        self._days, self._lost, self._sealed = folders, extent.lost, _Sealed(paths, coverage, firsts)
         return self._sealed
 
-    def _resolve(self, hot_entries: tuple[str, ...], sealed: _Sealed) -> Listing | None:
+    def _resolve(self, hot_entries: tuple[str, ...], sealed: _Sealed, extent: Extent) -> Listing | None:
         """Hot and sealed files together; None when a range is missing or two contradict each other."""
         hot: dict[FileName, Path] = {}
         by_log: dict[str, list[FileName]] = {}
@@ -151,8 +165,11 @@ class Listings:
                 hot[name] = self._root / HOT / entry
                 by_log.setdefault(name.log, []).append(name)
         coverage: dict[str, Coverage] = {}
-        for log in sorted(set(by_log) | set(sealed.coverage)):
-            coverage[log] = _with_hot(sealed.coverage.get(log), sealed.firsts.get(log, []), by_log.get(log, []))
+        for log in extent.logs({*by_log, *sealed.coverage}):
+            mark, lost = extent.marks.get(log, 0), extent.lost.get(log, ())
+            coverage[log] = _with_hot(
+                sealed.coverage.get(log), sealed.firsts.get(log, []), by_log.get(log, []), mark, lost
+            )
         if not all(part.faultless for part in coverage.values()):
             return None
         files = tuple(
@@ -163,23 +180,25 @@ class Listings:
         return Listing(files, coverage)
 
 
-def _with_hot(sealed: Coverage | None, firsts: list[int], hot: list[FileName]) -> Coverage:
+def _with_hot(sealed: Coverage | None, firsts: list[int], hot: list[FileName], mark: int, lost: Ranges) -> Coverage:
     """`resolve` of a log's sealed and hot files, without going again through sealed files before the first hot one."""
     if sealed is None:
-        return resolve(hot)
-    if not hot:
+        return resolve(hot, mark=mark, lost=lost)
+    if not hot and mark <= sealed.next_index:
         return sealed
-    if not sealed.faultless:
-        return resolve([*sealed.files, *sealed.hidden, *hot])
-    # Sealed ranges follow each other without holes, so those before the file that holds the first hot index cannot
-    # meet any hot file.
+    if not hot or not sealed.faultless:
+        return resolve([*sealed.files, *sealed.hidden, *hot], mark=mark, lost=lost)
+    # Sealed ranges follow each other without holes but for lost rows, so those before the file
+    # that holds the first hot index cannot meet any hot file.
     keep = max(0, bisect_right(firsts, min(name.first for name in hot)) - 1)
     tail = sealed.files[keep:]
-    part = resolve([*tail, *hot], start=tail[0].first if tail else 0)
+    start = tail[0].first if tail else 0
+    part = resolve([*tail, *hot], start, mark, lost)
     return Coverage(
         (*sealed.files[:keep], *part.files),
         (*sealed.hidden, *part.hidden),
         part.holes,
         part.overlaps,
         part.next_index,
+        merged((*sealed.lost, *part.lost)) if tail else part.lost,
     )

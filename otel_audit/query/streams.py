@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from otel_audit.archive.listing import has_log
 from otel_audit.model.record import from_us
 from otel_audit.model.streams import StreamReport
 from otel_audit.query.catalog import Catalog, Snapshot
@@ -76,7 +77,7 @@ class StreamReads:
 
     def _notes(self) -> tuple[str, ...]:
         with self._lock:
-            if not self._root.is_dir():  # data of a release that kept no notes
+            if not has_log(self._root):  # data of a release that kept no notes
                 return ()
             return tuple(str(file.path) for file in self._listings.current().files)
 

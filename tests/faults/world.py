@@ -17,7 +17,6 @@ from otel_audit.errors import OtelAuditError, StorageError
 from otel_audit.log.folder import open_identity
 from otel_audit.log.maintenance import Maintenance
 from otel_audit.log.quarantine import FOLDER, HELD, decision_rows
-from otel_audit.log.recover import write_floor
 from otel_audit.log.stats import Counters
 from otel_audit.log.status import folder_status
 from otel_audit.log.stores import Stores
@@ -151,9 +150,7 @@ class World:
 
     def close(self) -> None:
         """A clean end."""
-        for store in self._stores.every:
-            if store.settled:
-                write_floor(store)
+        self._stores.high_water.write()
 
 
 def persist(step: Callable[[], object]) -> None:

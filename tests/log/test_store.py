@@ -16,7 +16,7 @@ from otel_audit.errors import ArchiveFaultError, UnwritableError
 from otel_audit.log import store as store_module
 from otel_audit.log.compact import compact
 from otel_audit.log.folder import open_identity
-from otel_audit.log.recover import recover, write_floor
+from otel_audit.log.recover import recover
 from otel_audit.log.store import Store
 from tests.log.rows import incoming
 
@@ -25,11 +25,11 @@ def clock() -> int:
     return 1_764_000_000_000_000_000
 
 
-def open_store(root: Path, disk: Disk | None = None) -> Store:
+def open_store(root: Path, disk: Disk | None = None, mark: int = 0) -> Store:
     disk = disk or Disk()
     identity = open_identity(root, "activity", disk, clock)
     store = Store(root, identity.log, COLUMNS, disk, clock)
-    recover(store)
+    recover(store, mark)
     return store
 
 
@@ -185,15 +185,14 @@ def test_a_missing_file_is_a_fault_and_nothing_is_changed(tmp_path: Path) -> Non
     assert sorted(os.listdir(root / "hot")) == before
 
 
-def test_files_lost_from_the_end_are_noticed_by_the_floor(tmp_path: Path) -> None:
+def test_files_lost_from_the_end_are_noticed_by_the_high_water_mark(tmp_path: Path) -> None:
     root = tmp_path / "data"
     store = open_store(root)
     for at in range(3):
         store.commit(incoming(at, 1))
-    write_floor(store)
     sorted((root / "hot").iterdir())[-1].unlink()
     with pytest.raises(ArchiveFaultError, match="rows 2-2 are missing"):
-        open_store(root)
+        open_store(root, mark=3)
 
 
 def test_a_truncated_wide_file_does_not_hide_its_inputs_for_good(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from otel_audit.archive.extent import Extent
 from otel_audit.archive.listing import list_log, resolve_files, scan_files
 from otel_audit.archive.names import FileName, Stage, format_name
 from otel_audit.errors import ArchiveFaultError, OtelAuditError
@@ -52,7 +53,7 @@ def test_a_remembered_listing_equals_a_fresh_one_after_every_change(tmp_path_fac
             path.unlink()
         if aged:
             _age(root)
-        fresh = resolve_files(scan_files(root))
+        fresh = resolve_files(scan_files(root), Extent())
         if all(part.faultless for part in fresh.coverage.values()):
             seen = listings.current()
             assert seen.files == fresh.files
