@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, Protocol, runtime_checkable
 
+from otel_audit.model.completeness import Completeness
 from otel_audit.model.filters import Filter, LogPosition, Order
 from otel_audit.model.ids import Id, IdLike
 from otel_audit.model.pages import Page
@@ -177,6 +178,10 @@ class StreamReader(Protocol):
             stream_ids: only these; one that the archive does not know has no report. None: all.
             incomplete: only streams with numbers missing, awaited or implausible.
         """
+        ...
+
+    def completeness(self) -> Completeness:
+        """What the reports cannot show: how many records carry no number, and which rows are accepted as lost."""
         ...
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from otel_audit.archive.extent import LOG, Extent, read_extent
 from otel_audit.archive.names import Coverage, FileName, Stage, parse_name, resolve
 from otel_audit.errors import ArchiveFaultError, NotADataFolderError, StorageError
+from otel_audit.model.completeness import LostRows
 
 __all__ = [
     "ARCHIVE",
@@ -65,6 +66,11 @@ class Listing:
     def next_index(self) -> int:
         """The index that follows the last row of the only log; 0 when there is none."""
         return self.coverage[self.log].next_index if self.log is not None else 0
+
+    @property
+    def lost(self) -> tuple[LostRows, ...]:
+        """The rows that no file has and that are accepted as lost."""
+        return tuple(LostRows(log, *rows) for log, coverage in self.coverage.items() for rows in coverage.lost)
 
     @property
     def faults(self) -> list[str]:

@@ -16,6 +16,7 @@ from otel_audit.cli.numbers import plural_s, shown_ranges
 from otel_audit.cli.options import DataOption, FormatOption, UrlOption, opened_reader
 from otel_audit.cli.output import Format, Shown, format_for, printable, write_rows
 from otel_audit.errors import MissingNumbersError, VerificationError
+from otel_audit.model.completeness import Completeness
 from otel_audit.model.ranges import Ranges
 from otel_audit.model.record_json import format_time
 from otel_audit.model.streams import StreamReport, report_to_json
@@ -116,11 +117,11 @@ def _gaps(
             incomplete, expected = False, {}
         first = _look(streams, expected, None if settle is None else [settle], incomplete)
         reports = confirmed(first, lambda lacking: _look(streams, expected, lacking, False), wait)
+        whole = streams.completeness()
     chosen = [report for report in reports.values() if report.incomplete or not incomplete]
     row = _table_row if format_for(format, sys.stdout) is Format.TABLE else report_to_json
-    write_rows(
-        map(row, chosen), _SHOWN, columns=_COLUMNS, format=format, empty="no gaps" if incomplete else "no streams"
-    )
+    write_rows(map(row, chosen), _SHOWN, columns=_COLUMNS, format=format, empty=_none_text(whole, incomplete))
+    _tell_unshown(whole)
     _tell_silent(chosen, datetime.now(UTC))
     _tell_implausible(chosen)
     _raise_missing(chosen)
@@ -171,6 +172,26 @@ def _table_row(report: StreamReport) -> dict[str, Any]:
 def _range_text(ranges: Ranges) -> str:
     text, more = shown_ranges(ranges)
     return text + (f" and {more:,} more" if more else "")
+
+
+def _none_text(whole: Completeness, incomplete: bool) -> str:
+    if not incomplete:
+        return "no streams"
+    return "no gaps among the records that carry a number" if whole.unnumbered or whole.lost else "no gaps"
+
+
+def _tell_unshown(whole: Completeness) -> None:
+    """What is no gap in any stream, and may be one all the same."""
+    if whole.unnumbered:
+        count, records = whole.unnumbered, whole.records
+        carry = "carries" if count == 1 else "carry"
+        typer.echo(
+            f"{count:,} of {records:,} record{plural_s(records)} {carry} no number: nothing shows whether all of that "
+            "kind are here",
+            err=True,
+        )
+    for lost in whole.lost:
+        typer.echo(f"log {lost.log}: rows {lost.first}-{lost.last} are accepted as lost", err=True)
 
 
 def _tell_silent(reports: Iterable[StreamReport], now: datetime) -> None:

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from otel_audit.archive.footer import parse_footer, unreadable
 from otel_audit.archive.listing import LocatedFile
 from otel_audit.errors import ArchiveFaultError, ReaderUnavailableError
+from otel_audit.model.completeness import LostRows
 from otel_audit.query.listings import Listings
 
 __all__ = ["Catalog", "FileFacts", "RowGroup", "Snapshot"]
@@ -73,10 +74,11 @@ class FileFacts:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The files of one instant: every row of every log in exactly one of them. In log order."""
+    """The files of one instant: every row of every log in exactly one of them, or accepted as lost. In log order."""
 
     files: tuple[FileFacts, ...]
     logs: tuple[str, ...]
+    lost: tuple[LostRows, ...] = ()
 
     @cached_property
     def rows(self) -> int:
@@ -131,7 +133,7 @@ class Catalog:
                     time.sleep(_PAUSE_S * attempt)
                     continue
                 self._facts = {file.path: file for file in files}
-                self._listed, self._snapshot = listing, Snapshot(files, tuple(listing.coverage))
+                self._listed, self._snapshot = listing, Snapshot(files, tuple(listing.coverage), listing.lost)
                 return self._snapshot
         raise ReaderUnavailableError("files are merged and sealed faster than their footers can be read")
 

@@ -8,6 +8,7 @@ from typing import Any, Self, TypeVar
 
 from otel_audit.config import Settings, load_settings
 from otel_audit.errors import InvalidFilterError, NotADataFolderError
+from otel_audit.model.completeness import Completeness
 from otel_audit.model.filters import Filter, LogPosition, Order, checked_record_id
 from otel_audit.model.ids import Id, IdLike, format_id, parse_id
 from otel_audit.model.reading import RecordReads
@@ -120,6 +121,16 @@ class DuckDBReader(RecordReads):
     ) -> list[StreamReport]:
         """What became of the numbers of each producer's stream; see `StreamReader`."""
         return self._streams.reports(stream_ids, incomplete)
+
+    def completeness(self) -> Completeness:
+        """What no report on a stream can show; see `StreamReader`."""
+
+        def ask(snapshot: Snapshot) -> Completeness:
+            files = [file.path for file in snapshot.files]
+            ((records, unnumbered),) = self._engine.rows("unnumbered", {"files": files}) if files else ((0, 0),)
+            return Completeness(records=records, unnumbered=unnumbered, lost=snapshot.lost)
+
+        return self._read(ask)
 
     # --- how ---
 

@@ -29,6 +29,7 @@ from otel_audit.errors import (
     ReaderUnavailableError,
     RecordNotFoundError,
 )
+from otel_audit.model.completeness import Completeness, completeness_from_json
 from otel_audit.model.filters import MAX_PAGE, Filter, LogPosition, Order, checked_record_id
 from otel_audit.model.ids import Id, IdLike, format_id, parse_id
 from otel_audit.model.pages import Cursor, Page, format_cursor
@@ -178,6 +179,13 @@ class HttpReader(RecordReads):
         except InvalidRecordError as error:
             raise self._unlike_ours(f"streams that cannot be read ({error})") from error
         return [report for report in reports if wanted is None or report.stream_id in wanted]
+
+    def completeness(self) -> Completeness:
+        """What no report on a stream can show; see `StreamReader`."""
+        try:
+            return completeness_from_json(self._get("/completeness", []))
+        except InvalidRecordError as error:
+            raise self._unlike_ours(f"a completeness that cannot be read ({error})") from error
 
     # --- requests and what comes back ---
 

@@ -12,6 +12,7 @@ from otel_audit.config import Settings, load_settings
 from otel_audit.delivery.resource import EncodedResource
 from otel_audit.errors import InvalidRecordError, MissingExtraError
 from otel_audit.hooks.chain import Hook, HookChain
+from otel_audit.model.completeness import Completeness
 from otel_audit.model.filters import Filter, LogPosition, Order
 from otel_audit.model.ids import Id, IdLike
 from otel_audit.model.reading import RecordReads
@@ -194,6 +195,10 @@ class LocalActivityLogRepo(RecordReads, Closing):
     ) -> list[StreamReport]:
         """What became of the numbers of each stream that the folder knows of; this repo's own records have none."""
         return self._reader.stream_reports(stream_ids, incomplete=incomplete)
+
+    def completeness(self) -> Completeness:
+        """See `StreamReader`."""
+        return self._reader.completeness()
 
 
 def _checked(record: object) -> ActivityRecord:

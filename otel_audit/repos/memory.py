@@ -16,6 +16,7 @@ from typing import Any
 
 from otel_audit.errors import ClosedError, InvalidFilterError, InvalidRecordError
 from otel_audit.hooks.chain import Hook, HookChain
+from otel_audit.model.completeness import Completeness
 from otel_audit.model.filters import Filter, LogPosition, Order, checked_record_id
 from otel_audit.model.ids import Id, IdLike
 from otel_audit.model.json_values import copy_object, format_json
@@ -181,6 +182,11 @@ class InMemoryActivityLogRepo(RecordReads, Closing):
         """None: nothing travels here, so nothing is numbered and nothing can get lost."""
         self._check_open()
         return []
+
+    def completeness(self) -> Completeness:
+        """All records, none of them numbered; see `StreamReader`."""
+        count = self.count()
+        return Completeness(records=count, unnumbered=count)
 
 
 def _checked(record: object) -> ActivityRecord:

@@ -18,6 +18,7 @@ from otel_audit.delivery.endpoint import resolve_endpoint
 from otel_audit.delivery.outcome import Refusal
 from otel_audit.errors import ClosedError, ConfigError, InvalidRecordError
 from otel_audit.hooks.chain import Hook, HookChain
+from otel_audit.model.completeness import Completeness
 from otel_audit.model.filters import Filter, LogPosition, Order
 from otel_audit.model.ids import Id, IdLike
 from otel_audit.model.reading import RecordReads
@@ -232,10 +233,17 @@ class OTelActivityLogRepo(RecordReads, Closing):
         self, stream_ids: Sequence[str] | None = None, *, incomplete: bool = False
     ) -> list[StreamReport]:
         """What became of the numbers of each producer's stream; see `StreamReader`."""
+        return self._opened_streams().stream_reports(stream_ids, incomplete=incomplete)
+
+    def completeness(self) -> Completeness:
+        """What no report on a stream can show; see `StreamReader`."""
+        return self._opened_streams().completeness()
+
+    def _opened_streams(self) -> StreamReader:
         reader = self._opened()
         if not isinstance(reader, StreamReader):
             raise ConfigError("reader: knows nothing of streams; give a data folder or a collector's URL")
-        return reader.stream_reports(stream_ids, incomplete=incomplete)
+        return reader
 
     def _opened(self) -> RecordReads:
         with self._reader_lock:

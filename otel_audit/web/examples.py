@@ -17,6 +17,7 @@ from otel_audit.errors import (
     ReaderUnavailableError,
     RecordNotFoundError,
 )
+from otel_audit.model.completeness import Completeness, LostRows, completeness_to_json
 from otel_audit.model.filters import Filter
 from otel_audit.model.pages import Cursor, Page, format_cursor
 from otel_audit.model.problem_json import problem_from_error
@@ -108,6 +109,7 @@ _WHOLE = StreamReport(
     last_seen=datetime(2026, 11, 24, 9, 41, tzinfo=UTC),
 )
 EXAMPLE_STREAMS = (STREAM, _WHOLE)
+COMPLETENESS = Completeness(records=1003, unnumbered=3, lost=(LostRows("0123456789abcdef", 400, 431),))
 
 
 def example_page(*records: ActivityRecord, cursor: str | None = None) -> dict[str, Any]:
@@ -140,6 +142,7 @@ ANSWERS: Mapping[str, Mapping[str, Any]] = {
         f"{PREFIX}/streams?incomplete=true": reports_to_json([STREAM]),
         f"{PREFIX}/streams?stream_id={_WHOLE.stream_id}": reports_to_json([_WHOLE]),
     },
+    "getCompleteness": {f"{PREFIX}/completeness": completeness_to_json(COMPLETENESS)},
 }
 """Operation id -> request -> answer with status 200."""
 
@@ -176,6 +179,9 @@ PROBLEMS: Mapping[str, Mapping[str, OtelAuditError]] = {
     },
     "listStreams": {
         f"{PREFIX}/streams?incomplete=yes": InvalidFilterError("incomplete: must be true or false, not 'yes'")
+    },
+    "getCompleteness": {
+        f"{PREFIX}/completeness?stream_id=a": InvalidFilterError("stream_id: no such parameter (this path takes: none)")
     },
 }
 """Operation id -> request -> what it is refused with."""

@@ -12,6 +12,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from otel_audit.errors import InvalidFilterError, RecordNotFoundError
+from otel_audit.model.completeness import completeness_to_json
 from otel_audit.model.filters import checked_order, entity_filter
 from otel_audit.model.ids import MAX_ID_CHARS, Id, format_id, parse_id
 from otel_audit.model.pages import Page
@@ -162,6 +163,20 @@ def create_router(reader: ActivityLogReader) -> APIRouter:
         values = parameters.read_query(request, parameters.STREAMS)
         incomplete = parameters.parse_flag(values, "incomplete")
         return answer(reports_to_json(reader.stream_reports(parameters.read_stream_ids(values), incomplete=incomplete)))
+
+    @route(
+        "/completeness",
+        "getCompleteness",
+        "What no stream can show",
+        schemas.Completeness,
+        parameters.documented(()),
+    )
+    def get_completeness(request: Request) -> Response:
+        """How many records carry no number, so that nothing shows whether all are here, and which rows are lost."""
+        if not isinstance(reader, StreamReader):
+            return unknown_path(request.scope["path"])
+        parameters.read_query(request, ())
+        return answer(completeness_to_json(reader.completeness()))
 
     for elsewhere in ("", "/{rest:path}"):
         router.add_api_route(

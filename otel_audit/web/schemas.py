@@ -110,6 +110,22 @@ class Streams(BaseModel):
     streams: list[Stream]
 
 
+class LostRows(BaseModel):
+    """Rows of a log that are gone and that an operator accepted as lost; both ends inclusive."""
+
+    log: str
+    first: int = Field(ge=0)
+    last: int = Field(ge=0)
+
+
+class Completeness(BaseModel):
+    """What no report on a stream can show."""
+
+    records: int = Field(ge=0, description="Rows in the archive.")
+    unnumbered: int = Field(ge=0, description="Records without a number: nothing shows whether all of them are here.")
+    lost: list[LostRows]
+
+
 class Problem(BaseModel):
     """Problem details (RFC 9457)."""
 

@@ -84,6 +84,14 @@ def test_a_missing_number_is_an_alarm_that_names_it_and_says_what_to_do(invoke: 
     assert "shop" in table
 
 
+def test_records_without_a_number_are_told_and_not_counted_as_complete(invoke: Invoke, tmp_path: Path) -> None:
+    rows = [{"record_id": f"r-{n}", "occurred_at": 1, "stream_id": "a", "stream_number": n} for n in range(1, 4)]
+    write_rows(tmp_path, 0, [*rows, {"record_id": "without", "occurred_at": 1}])
+    done = gaps(invoke, tmp_path, "--format", "table")
+    assert (done.code, done.out.strip()) == (0, "no gaps among the records that carry a number")
+    assert "1 of 4 records carries no number" in done.err
+
+
 def test_many_gaps_are_cut_short_in_a_table_and_whole_elsewhere(invoke: Invoke, tmp_path: Path) -> None:
     root = folder(tmp_path, {"a": range(2, 26, 2)})
     assert "1, 3, 5, 7, 9 and 7 more" in gaps(invoke, root, "--format", "table").out

@@ -85,6 +85,10 @@ def test_a_log_in_memory_numbers_nothing() -> None:
         log.stream_reports()
 
 
+def test_over_http_completeness_is_the_folders_own(local: DuckDBReader, remote: HttpReader) -> None:
+    assert remote.completeness() == local.completeness()
+
+
 class WithoutStreams:
     """Somebody's own reader of activities."""
 

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
+from otel_audit.model.completeness import Completeness
 from otel_audit.model.streams import StreamReport
 from otel_audit.repos.memory import InMemoryActivityLogRepo
 from otel_audit.web import create_app
-from otel_audit.web.examples import EXAMPLE_RECORDS, EXAMPLE_STREAMS
+from otel_audit.web.examples import COMPLETENESS, EXAMPLE_RECORDS, EXAMPLE_STREAMS
 from tests.web.serving import serving
 
 
@@ -24,6 +25,9 @@ class ExampleLog(InMemoryActivityLogRepo):
             for report in EXAMPLE_STREAMS
             if (stream_ids is None or report.stream_id in stream_ids) and (report.incomplete or not incomplete)
         ]
+
+    def completeness(self) -> Completeness:
+        return COMPLETENESS
 
 
 @pytest.fixture(scope="module")

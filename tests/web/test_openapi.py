@@ -58,6 +58,7 @@ def test_operation_ids_and_paths_stay_as_they_are() -> None:
         "listByAction": "/v1/audit/actions/{action}",
         "countRecords": "/v1/audit/count",
         "listStreams": "/v1/audit/streams",
+        "getCompleteness": "/v1/audit/completeness",
     }
 
 
