@@ -64,7 +64,7 @@ def scenario(root: Path, disk: Disk, ledger: Ledger) -> None:
     persist(lambda: opened[0].maintain())
     persist(restart)
     send(5, 6)
-    persist(lambda: opened[0].decisions.drop(sent[3].rejected[0].sha256))
+    persist(lambda: opened[0].drop(sent[3].rejected[0].sha256))
     persist(lambda: opened[0].seal())
     send(7, 8)
     send(10)
