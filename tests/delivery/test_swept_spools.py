@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from otel_audit import UndeliveredError
-from otel_audit.delivery import spooled
+from otel_audit.delivery import making, spooled
 from tests.delivery.processes import NOTHING_LEFT, WAIT_S, append_all, in_fork, left_in, named, open_log, record
 from tests.delivery.scripted_peer import Peer, Reply, until
 
@@ -93,9 +93,11 @@ def test_a_stream_whose_lock_is_gone_is_read_to_its_end(peer: Peer, durability: 
 
 @pytest.mark.parametrize("what", ["", "streams"])
 def test_a_spool_that_is_removed_under_a_living_process_is_made_anew_and_that_is_said(
-    peer: Peer, durability: str, spool: Path, what: str, capsys: pytest.CaptureFixture[str]
+    peer: Peer, durability: str, spool: Path, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was in it is gone, and a flush says so; what comes after is not harmed."""
+    said: list[str] = []
+    monkeypatch.setattr(making, "report", lambda level, event, **values: said.append(event))
     log = open_log(peer.url, durability=durability, spool_dir=str(spool), batch_delay_s=3600)
     append_all(log, ["before"])
     shutil.rmtree(spool / what)
@@ -104,7 +106,7 @@ def test_a_spool_that_is_removed_under_a_living_process_is_made_anew_and_that_is
         log.flush(WAIT_S)
     assert caught.value.count == 1
     assert peer.delivered == ["after"]
-    assert "it is made anew" in capsys.readouterr().err
+    assert said == ["somebody has removed the spool or a part of it; it is made anew"]
     log.take_refused()
     append_all(log, ["later"])
     log.flush(WAIT_S)
