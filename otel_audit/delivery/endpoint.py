@@ -41,7 +41,7 @@ class Endpoint:
         url: where requests are posted, path included.
         source: what named it (an argument, a variable, "default"), for messages.
         headers: sent with every request; names in lower case.
-        timeout_s: longest wait of one request for the peer (connect, and each read).
+        timeout_s: longest wait of one request for the peer: to connect, to send, and for the answer as a whole.
         verify: a CA bundle's path, or True for the usual ones.
         cert: client certificate (and key), for mutual TLS.
         credential_provider: name of an entry point of group `opentelemetry_otlp_credential_provider`, or "".

@@ -91,7 +91,7 @@ class _Errand:
         self._until_s = time.monotonic() + self._patience_s
         self._progress(0 if parcel.is_marker else stop - start)
 
-    def pause(self, until_s: float, *, cut_short: bool) -> bool:
+    def pause(self, until_s: float, *, hurried_s: float, soonest_s: float) -> bool:
         """Wait; False, at once, when that would be beyond all patience."""
         if until_s > self._until_s:
             self.gave_up = True

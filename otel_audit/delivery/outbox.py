@@ -40,7 +40,8 @@ class Outbox(ABC):
         self._entered = self._settled = self._delivered = 0
         self._hurry_until = 0
         self._outcomes = Outcomes()
-        self._closed = self._stopped = self._last_try = self._ended = False
+        self._closed = self._stopped = self._ended = False
+        self._pausing = self._try_now = False
         self._heartbeat_s = heartbeat_s
         self._heartbeat_at_s = time.monotonic() + heartbeat_s
         self.trouble = ""
@@ -118,22 +119,30 @@ class Outbox(ABC):
     def refuse(self, parcel: Parcel, start: int, stop: int, reason: str, rejected: int) -> None:
         """The peer refused them for good: hold them, and let flushes report it. Raises as `settle`."""
 
-    def pause(self, until_s: float, *, cut_short: bool) -> bool:
+    def pause(self, until_s: float, *, hurried_s: float | None = None, soonest_s: float | None = None) -> bool:
         """Wait until a monotonic time; False when the sender shall end.
 
         Args:
-            cut_short: closing ends one wait early, so that a last try is made; not when the peer asked for the pause.
+            hurried_s: until when while somebody waits for delivery; default the same.
+            soonest_s: until when, this once, where somebody begins to wait or closes; default the same.
         """
         with self._lock:
-            while not self._stopped:
-                left = until_s - time.monotonic()
-                if cut_short and self._last_try:
-                    self._last_try = False
-                    return True
-                if left <= 0:
-                    return True
-                self._work.wait(min(left, LONGEST_WAIT_S))
-            return False
+            self._pausing = True
+            try:
+                while not self._stopped:
+                    end_s = until_s if hurried_s is None or not self._is_hurried() else hurried_s
+                    if self._try_now and soonest_s is not None:
+                        end_s = min(end_s, soonest_s)
+                    if (left := end_s - time.monotonic()) <= 0:
+                        self._try_now = False
+                        return True
+                    self._work.wait(min(left, LONGEST_WAIT_S))
+                return False
+            finally:
+                self._pausing = False
+
+    def _is_hurried(self) -> bool:
+        return self._closed or self._settled < self._hurry_until or self._more_to_settle() > 0
 
     def _settle_own(self, outcome: Outcome) -> None:
         """Records of the own stream, up to `outcome.last`, need no more waiting for. With the lock."""
@@ -198,6 +207,7 @@ class Outbox(ABC):
 
     def _hurry(self) -> int:
         self._hurry_until = self._entered
+        self._try_now = self._try_now or self._pausing
         self._work.notify()
         return self._entered
 
@@ -250,7 +260,7 @@ class Outbox(ABC):
         """Take no more; what is held goes out at once. False if it was closed already."""
         with self._lock:
             first = not self._closed
-            self._closed = self._last_try = True
+            self._closed = self._try_now = True
             self._work.notify()
             self._change.announce()
         return first

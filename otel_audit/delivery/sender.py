@@ -38,6 +38,10 @@ __all__ = ["Sender", "Source", "unobserved"]
 _HTTP_LOGGERS = ("urllib3.connectionpool", "urllib3.connection", "urllib3.util.retry", "urllib3.response")
 
 _SAY_AGAIN_S = 30.0
+_LONGEST_WISH_S = 300.0
+"""A peer that asks for more (a day, or a date by a clock that is wrong) may be back a second later."""
+_KEPT_WISH_S, _SOONEST_S = 1.0, 0.2
+"""What is kept of the peer's wish while somebody waits, and of our own pause when somebody begins to wait."""
 _STUCK_AFTER = 10
 """Tries before an answer that may never change counts as a refusal."""
 
@@ -54,7 +58,7 @@ class Source(Protocol):
 
     def refuse(self, parcel: Parcel, start: int, stop: int, reason: str, rejected: int) -> None: ...
 
-    def pause(self, until_s: float, *, cut_short: bool) -> bool: ...
+    def pause(self, until_s: float, *, hurried_s: float, soonest_s: float) -> bool: ...
 
     def let_go(self) -> None: ...
 
@@ -213,11 +217,12 @@ class Sender:
     def _wait(self, verdict: Retry, failures: int, count: int) -> bool:
         now_s = time.monotonic()
         if verdict.after_s == 0.0 and failures == 0:
-            return self._outbox.pause(now_s, cut_short=True)
+            return self._outbox.pause(now_s, hurried_s=now_s, soonest_s=now_s)
         # 2**64 times anything is past every limit; larger exponents would overflow a float.
         longest_s = min(self._retry_initial_s * 2.0 ** min(failures, 64), self._retry_max_s)
         own_s = self._jitter(0.0, longest_s)
-        asked_s = verdict.after_s or 0.0
+        asked_s = min(verdict.after_s or 0.0, _LONGEST_WISH_S)
+        kept_s = min(asked_s, _KEPT_WISH_S)
         if failures == 0 or now_s - self._said_s >= _SAY_AGAIN_S:
             # Once per outage and then now and then: a collector that is away for an hour must not fill the log.
             self._said_s = now_s
@@ -226,11 +231,12 @@ class Sender:
                 "delivery failed, trying again",
                 reason=verdict.reason,
                 records=count,
-                pause_s=round(max(own_s, asked_s), 2),
+                pause_s=round(own_s + asked_s, 2),
             )
-        # The peer's wish is kept even at the end; our own pause gives way to a last try.
-        return self._outbox.pause(now_s + asked_s, cut_short=False) and self._outbox.pause(
-            now_s + own_s, cut_short=True
+        return self._outbox.pause(
+            now_s + asked_s + own_s,
+            hurried_s=now_s + kept_s + own_s,
+            soonest_s=now_s + kept_s + min(own_s, _SOONEST_S),
         )
 
 

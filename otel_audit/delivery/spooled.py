@@ -136,7 +136,7 @@ class SpoolOutbox(Outbox):
             except (OSError, OtelAuditError) as error:
                 self.trouble = trouble = f"the spool cannot be read: {error}"
                 report("error", "the spool cannot be read, trying again", spool=self.kept, error=str(error))
-                if not self.pause(time.monotonic() + 1.0, cut_short=True):
+                if not self.pause(time.monotonic() + 1.0, soonest_s=time.monotonic()):
                     return None
                 continue
             if self.trouble == trouble:

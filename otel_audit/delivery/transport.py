@@ -12,6 +12,7 @@ from importlib.metadata import entry_points
 
 import requests
 
+from otel_audit.delivery.deadline import limit_answers
 from otel_audit.delivery.endpoint import Endpoint
 from otel_audit.delivery.verdict import Answer
 from otel_audit.errors import ConfigError
@@ -102,6 +103,7 @@ class Transport:
     def open_session(self) -> requests.Session:
         """A new session with the endpoint's certificates and credentials; the caller closes it."""
         session = self._new_session()
+        limit_answers(session)
         # requests would read the whole body of a redirect, however long, before it gives the answer back.
         session.get_redirect_target = _nowhere  # type: ignore[method-assign, assignment]
         session.verify = self._endpoint.verify

@@ -6,11 +6,14 @@ The same for records in memory and in the spool.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, ClassVar
 
 import pytest
 import requests
@@ -23,6 +26,9 @@ from structlog.testing import capture_logs
 
 from otel_audit.delivery.delivery import Delivery
 from otel_audit.delivery.endpoint import resolve_endpoint
+from otel_audit.delivery.parcel import Parcel
+from otel_audit.delivery.sender import Sender
+from otel_audit.delivery.transport import Transport
 from otel_audit.errors import BacklogFullError, ClosedError, ConfigError, UndeliveredError
 from otel_audit.model.record import ActivityRecord, EntityRef
 from otel_audit.otlp.encode import encode_record
@@ -195,6 +201,68 @@ def test_retry_after_is_kept_above_our_own_longest_pause(peer: Peer, deliver_to:
     delivery.flush(WAIT_S)
     assert time.monotonic() - began >= 1
     delivery.close()
+
+
+@pytest.mark.parametrize("wish", ["86400", "Fri, 01 Jan 2100 00:00:00 GMT"])
+@pytest.mark.parametrize("how", ["flush", "close"])
+def test_a_peer_that_asks_for_a_day_is_tried_again_while_somebody_waits(
+    peer: Peer, delivery: Delivery, wish: str, how: str
+) -> None:
+    peer.script = [Reply(503, headers={"retry-after": wish})]
+    delivery.offer(records(1), 0)
+    until(lambda: delivery.stats().trouble)
+    if how == "flush":
+        delivery.flush(WAIT_S)
+    else:
+        delivery.close(WAIT_S)
+    assert len(peer.delivered) == 1
+
+
+def test_nobody_is_left_alone_for_longer_than_five_minutes(peer: Peer) -> None:
+    class Pauses:
+        trouble = kept = ""
+        asked: ClassVar[list[float]] = []
+
+        def pause(self, until_s: float, *, hurried_s: float, soonest_s: float) -> bool:
+            self.asked += [moment - time.monotonic() for moment in (until_s, hurried_s, soonest_s)]
+            return False
+
+    sender = Sender(Pauses(), Transport(resolve_endpoint({}, argument=peer.url)), retry_initial_s=1, retry_max_s=1)  # type: ignore[arg-type]
+    peer.script = [Reply(429, headers={"retry-after": "86400"})]
+    assert not sender._deliver(Parcel(b"", "", (encode_record(records(1)[0], 1),), 1))
+    until_s, hurried_s, soonest_s = Pauses.asked
+    assert 290 < until_s <= 301
+    assert hurried_s <= 2
+    assert soonest_s <= 1.2
+
+
+def test_an_answer_that_trickles_is_given_up_when_its_time_is_over(deliver_to: Deliver, durability: str) -> None:
+    asked = threading.Event()
+
+    def trickle(server: socket.socket) -> None:
+        connection, _ = server.accept()
+        with connection, contextlib.suppress(OSError):
+            connection.recv(65536)
+            begun = b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n"
+            connection.sendall(begun if durability == "disk" else begun[:5])
+            while not asked.wait(0.05):
+                connection.sendall(b" ")
+
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as pool:
+        pool.submit(trickle, server)
+        try:
+            delivery = deliver_to(
+                f"http://127.0.0.1:{server.getsockname()[1]}",
+                env={"OTEL_EXPORTER_OTLP_TIMEOUT": "0.4"},
+                retry_initial_s=3600,
+                retry_max_s=3600,
+            )
+            delivery.offer(records(1), 0)
+            until(lambda: "timed out" in delivery.stats().trouble or "too long" in delivery.stats().trouble, 5)
+        finally:
+            asked.set()
+    with contextlib.suppress(UndeliveredError):
+        delivery.close(0)
 
 
 def test_an_empty_partial_success_is_success(peer: Peer, delivery: Delivery) -> None:

@@ -18,6 +18,7 @@ from otel_audit.delivery.outbox import Outbox
 from otel_audit.disk import Disk
 from otel_audit.errors import BacklogFullError, ClosedError, InvalidRecordError, UndeliveredError
 from tests.delivery.outboxes import RESOURCE, Kind, Maker, drained, plain, refuse, settle, taken
+from tests.delivery.scripted_peer import until
 
 WAIT_S = 20.0
 
@@ -559,12 +560,37 @@ def test_closing_wakes_a_sender_that_waits(make: Maker) -> None:
         assert waiting.result(WAIT_S) is None
 
 
-def test_our_own_pause_is_cut_short_by_closing_but_not_the_peers(make: Maker) -> None:
+def test_a_pause_is_cut_short_by_closing_once_and_by_stopping_for_good(make: Maker) -> None:
     box = make()
     closer = threading.Timer(0.02, box.close)
     closer.start()
-    assert box.pause(time.monotonic() + 3600, cut_short=True)
+    assert box.pause(time.monotonic() + 3600, soonest_s=time.monotonic())
     assert box.closed
     stopper = threading.Timer(0.02, box.stop)
     stopper.start()
-    assert not box.pause(time.monotonic() + 1e300, cut_short=False)
+    assert not box.pause(time.monotonic() + 1e300, soonest_s=time.monotonic())
+
+
+def test_a_pause_is_shorter_while_somebody_waits_for_delivery(make: Maker) -> None:
+    box = make()
+    box.put([b"x"], 0)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(box.pause, time.monotonic() + 3600, hurried_s=time.monotonic() + 0.05)
+        with pytest.raises(UndeliveredError):
+            box.flush(0.01)
+        assert waiting.result(WAIT_S)
+
+
+def test_whoever_begins_to_wait_cuts_a_pause_short_once(make: Maker) -> None:
+    box = make()
+    box.put([b"x"], 0)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(box.pause, time.monotonic() + 3600, soonest_s=time.monotonic())
+        until(lambda: box._pausing)
+        with pytest.raises(UndeliveredError):
+            box.flush(0.01)
+        assert waiting.result(WAIT_S)
+        again = pool.submit(box.pause, time.monotonic() + 3600, soonest_s=time.monotonic())
+        until(lambda: box._pausing)
+        box.stop()
+        assert not again.result(WAIT_S)
