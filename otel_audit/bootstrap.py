@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["endpoint_url", "open_collector", "open_folder_reader", "open_log", "open_reader", "open_repo", "open_sql"]
 
 _PROBE_S = 2.0
+_OF_A_POST = {"content-type", "user-agent"}
 
 
 def open_repo(settings: Settings) -> OTelActivityLogRepo:
@@ -46,23 +47,38 @@ def endpoint_url(settings: Settings, env: Mapping[str, str] | None = None) -> st
     return resolve_endpoint(os.environ if env is None else env, audit_endpoint=settings.endpoint).shown_url
 
 
-def open_reader(settings: Settings, env: Mapping[str, str] | None = None) -> HttpReader | DuckDBReader:
+def open_reader(
+    settings: Settings,
+    env: Mapping[str, str] | None = None,
+    *,
+    headers: Mapping[str, str] | None = None,
+    cacert: str | None = None,
+) -> HttpReader | DuckDBReader:
     """Where to read: what `reader` names, else the collector behind the endpoint if ours answers there, else the data
     folder if there is one.
 
+    Args:
+        headers: sent to a collector with each request.
+        cacert: CA certificates that a collector's own must go back to.
+
     Raises:
-        ConfigError: none of them is there.
+        ConfigError: none of them is there; or a folder is, to which headers and certificates do not apply.
         NotADataFolderError: `reader` names a folder that does not exist.
     """
     if settings.reader:
-        if settings.reader.startswith(("http://", "https://")):
-            return HttpReader(settings.reader)
-        return open_folder_reader(Path(settings.reader), settings)
+        if settings.reader.lower().startswith(("http://", "https://")):
+            return HttpReader(settings.reader, headers=headers, cacert=cacert)
+        return _folder_reader(settings.reader, settings, headers, cacert)
     endpoint = resolve_endpoint(os.environ if env is None else env, audit_endpoint=settings.endpoint)
-    if endpoint.base_url is not None and _is_ours(endpoint.base_url):
-        return HttpReader(endpoint.base_url)
+    if endpoint.base_url is not None:
+        # The server that records are sent to: it gets the same headers and certificates.
+        sent = {name: value for name, value in endpoint.headers.items() if name not in _OF_A_POST}
+        sent |= {name.lower(): value for name, value in (headers or {}).items()}
+        trusted = cacert or (endpoint.verify if isinstance(endpoint.verify, str) else None)
+        if _is_ours(endpoint.base_url, sent, trusted):
+            return HttpReader(endpoint.base_url, headers=sent, cacert=trusted)
     if Path(settings.data_dir).is_dir():
-        return open_folder_reader(Path(settings.data_dir), settings)
+        return _folder_reader(settings.data_dir, settings, headers, cacert)
     asked = public_url(endpoint.base_url or endpoint.url)
     raise ConfigError(
         f"nothing to read: no collector of ours answers at {asked}, and there is no data folder {settings.data_dir}. "
@@ -141,11 +157,26 @@ def open_collector(
             yield Collector(log, settings)
 
 
-def _is_ours(base_url: str) -> bool:
+def _folder_reader(
+    path: str, settings: Settings, headers: Mapping[str, str] | None, cacert: str | None
+) -> DuckDBReader:
+    if headers or cacert:
+        raise ConfigError(f"headers and CA certificates are for a collector's URL; {path!r} is a folder")
+    return open_folder_reader(Path(path), settings)
+
+
+def _is_ours(base_url: str, headers: Mapping[str, str], cacert: str | None) -> bool:
     """Whether a collector of ours answers at this address now."""
     try:
-        answer = requests.get(f"{base_url.rstrip('/')}/healthz", timeout=_PROBE_S, allow_redirects=False)
-    except requests.RequestException:
+        answer = requests.get(
+            f"{base_url.rstrip('/')}/healthz",
+            timeout=_PROBE_S,
+            allow_redirects=False,
+            headers=dict(headers),
+            verify=cacert or True,
+            auth=lambda request: request,  # or a .netrc entry would take the place of the header given
+        )
+    except (requests.RequestException, OSError):  # the latter for a file of certificates that cannot be read
         return False
     return LOG_HEADER in answer.headers
 

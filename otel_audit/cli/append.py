@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from otel_audit.cli.examples import examples
-from otel_audit.cli.options import FormatOption
+from otel_audit.cli.options import EndpointOption, FormatOption
 from otel_audit.cli.output import write_rows
 from otel_audit.cli.sending import opened_repo
 from otel_audit.errors import InvalidRecordError
@@ -64,9 +64,7 @@ def _append(
     stdin: Annotated[
         bool, typer.Option("--stdin", help="Read records as JSON lines, keys as `get --format jsonl` writes them.")
     ] = False,
-    endpoint: Annotated[
-        str | None, typer.Option("--endpoint", metavar="URL", help="OTLP endpoint; default the configured one.")
-    ] = None,
+    endpoint: EndpointOption = None,
     timeout: Annotated[
         float, typer.Option("--timeout", min=0.1, metavar="SECONDS", help="Longest wait for an acknowledgement.")
     ] = 30.0,

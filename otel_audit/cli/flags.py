@@ -15,10 +15,11 @@ from typing import Annotated, Any
 import typer
 
 from otel_audit.cli.moments import parse_moment
+from otel_audit.cli.options import CacertOption, DataOption, HeaderOption, Source, UrlOption, parsed_headers
 from otel_audit.config import SETTINGS, Setting, Settings, load_settings
 from otel_audit.model.filters import Filter, entity_filter
 
-__all__ = ["FILTER_FLAGS", "setting_flag", "with_filter", "with_settings"]
+__all__ = ["FILTER_FLAGS", "setting_flag", "with_filter", "with_settings", "with_source"]
 
 _ENTITY, _SINCE, _UNTIL = "entity", "since", "until"
 FILTER_FLAGS: dict[str, tuple[str, str, str]] = {
@@ -56,6 +57,16 @@ def with_filter(function: Callable[..., None], *, only_range: bool = False) -> C
     """`function(where, **own)` as a command that has the flags of a filter (or only its time range) besides its own."""
     names = _RANGE if only_range else tuple(FILTER_FLAGS)
     return _extended(function, "where", [_filter_parameter(name) for name in names], _filter)
+
+
+def with_source(function: Callable[..., None]) -> Callable[..., None]:
+    """`function(source, **own)` as a command that has the flags of a reading command besides its own."""
+    flags = {"data": DataOption, "url": UrlOption, "header": HeaderOption, "cacert": CacertOption}
+    parameters = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+        for name, annotation in flags.items()
+    ]
+    return _extended(function, "source", parameters, _source)
 
 
 def setting_flag(setting: Setting) -> str:
@@ -101,6 +112,10 @@ def _setting_parameter(setting: Setting) -> inspect.Parameter:
     return inspect.Parameter(
         setting.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[setting.type | None, option]
     )
+
+
+def _source(values: Mapping[str, Any]) -> Source:
+    return Source(values["data"], values["url"], parsed_headers(values["header"] or ()), values["cacert"])
 
 
 def _metavar(setting: Setting) -> str:

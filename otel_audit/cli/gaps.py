@@ -12,8 +12,9 @@ import typer
 
 from otel_audit.cli.examples import examples
 from otel_audit.cli.expectations import read_expectations
-from otel_audit.cli.numbers import plural_s, shown_ranges
-from otel_audit.cli.options import DataOption, FormatOption, UrlOption, opened_reader
+from otel_audit.cli.flags import with_source
+from otel_audit.cli.numbers import plural_s, shown_ranges, stream_text
+from otel_audit.cli.options import FormatOption, Source
 from otel_audit.cli.output import Format, Shown, format_for, printable, write_rows
 from otel_audit.errors import MissingNumbersError, VerificationError
 from otel_audit.model.completeness import Completeness
@@ -31,16 +32,13 @@ _PAUSE_S = 0.5
 _SILENT = timedelta(hours=1)
 """Twelve heartbeats, unless the producer's are set to come less often."""
 _SHOWN = (
-    Shown("stream", "stream_id", style="bold"),
-    Shown("service", "service_name"),
+    Shown("stream", "stream", style="bold"),
+    Shown("service", "service_name", cut=True),
     Shown("state", "state", style="green"),
     Shown("emitted", "emitted", right=True),
     Shown("archived", "archived", right=True),
-    Shown("quarantined", "quarantined", right=True),
-    Shown("repeats", "repeats", right=True),
-    Shown("awaited", "awaited", right=True),
-    Shown("missing", "ranges", style="yellow"),
-    Shown("last seen", "last_seen", style="cyan"),
+    Shown("not archived", "lacking", style="yellow"),
+    Shown("last seen", "seen", style="cyan"),
 )
 _COLUMNS = tuple(report_to_json(StreamReport.unknown("")))
 
@@ -55,12 +53,11 @@ def add_to(app: typer.Typer) -> None:
             "otel-audit spool status --format jsonl | otel-audit gaps --expect -",
             'otel-audit gaps --settle 019ab4f2-3b00-7000-8000-00000000000a --reason "host lost in the fire of 3 May"',
         ),
-    )(_gaps)
+    )(with_source(_gaps))
 
 
 def _gaps(
-    data: DataOption = None,
-    url: UrlOption = None,
+    source: Source,
     incomplete: Annotated[
         bool,
         typer.Option(
@@ -107,13 +104,15 @@ def _gaps(
     if (settle is None) != (not reason):
         raise typer.BadParameter("--settle and --reason go together")
     expected = {} if expect is None else read_expectations(expect)
-    with opened_reader(data, url) as reader:
+    with source.opened() as reader:
         assert isinstance(reader, StreamReader)  # as every reader that can be opened here is
         streams = reader
         if settle is not None:
             from otel_audit.cli.settling import settle_stream
 
-            settle_stream(_look(streams, expected, [settle], False).get(settle), settle, reason or "", data, url)
+            settle_stream(
+                _look(streams, expected, [settle], False).get(settle), settle, reason or "", source.data, source.url
+            )
             incomplete, expected = False, {}
         first = _look(streams, expected, None if settle is None else [settle], incomplete)
         reports = confirmed(first, lambda lacking: _look(streams, expected, lacking, False), wait)
@@ -166,7 +165,16 @@ def confirmed(
 
 
 def _table_row(report: StreamReport) -> dict[str, Any]:
-    return report_to_json(report) | {"ranges": _range_text(report.missing)}
+    seen = "" if report.last_seen is None else report.last_seen.strftime("%m-%d %H:%M")
+    shown = {"stream": stream_text(report.stream_id), "lacking": _lacking_text(report), "seen": seen}
+    return report_to_json(report) | shown
+
+
+def _lacking_text(report: StreamReport) -> str:
+    """What makes the difference between emitted and archived."""
+    parts = [f"missing {_range_text(report.missing)}"] if report.missing else []
+    counted = (("awaited", report.awaited), ("in quarantine", report.quarantined))
+    return ", ".join([*parts, *(f"{count:,} {what}" for what, count in counted if count)])
 
 
 def _range_text(ranges: Ranges) -> str:

@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from otel_audit.cli.examples import examples
-from otel_audit.cli.flags import with_filter
-from otel_audit.cli.options import DataOption, FormatOption, LimitOption, OrderOption, UrlOption, opened_reader
+from otel_audit.cli.flags import with_filter, with_source
+from otel_audit.cli.options import FormatOption, LimitOption, OrderOption, Source
 from otel_audit.cli.record_rows import write_record, write_records
 from otel_audit.errors import RecordNotFoundError
 from otel_audit.model.filters import Filter, checked_order, entity_filter
@@ -30,23 +30,23 @@ def add_to(app: typer.Typer) -> None:
         ("owner", _owner, "otel-audit get owner my-repository --limit 50 --order desc"),
         ("action", _action, "otel-audit get action delete_file --since 2026-11-01 --format csv"),
     ):
-        group.command(name, epilog=examples(example))(with_filter(command, only_range=True))
-    group.command("record", epilog=examples("otel-audit get record 0193a1b2-7c3d-7e4f-8a5b-6c7d8e9f0a1b"))(_record)
+        group.command(name, epilog=examples(example))(with_filter(with_source(command), only_range=True))
+    example = "otel-audit get record 0193a1b2-7c3d-7e4f-8a5b-6c7d8e9f0a1b"
+    group.command("record", epilog=examples(example))(with_source(_record))
 
 
 def _entity(
     where: Filter,
+    source: Source,
     entity_type: Annotated[str, typer.Argument(help="Its type, as the application calls it.")],
     entity_id: Annotated[str, typer.Argument(help="Its id.")],
-    data: DataOption = None,
-    url: UrlOption = None,
     limit: LimitOption = None,
     order: OrderOption = "asc",
     format: FormatOption = None,
 ) -> None:
     """The history of one thing, oldest first."""
     entity = entity_filter(entity_type, entity_id)
-    with opened_reader(data, url) as reader:
+    with source.opened() as reader:
         found = reader.get_by_entity(
             entity, limit=limit, since=where.since, until=where.until, order=checked_order(order)
         )
@@ -55,15 +55,14 @@ def _entity(
 
 def _actor(
     where: Filter,
+    source: Source,
     actor_id: Annotated[str, typer.Argument(help="The actor's id.")],
-    data: DataOption = None,
-    url: UrlOption = None,
     limit: LimitOption = None,
     order: OrderOption = "asc",
     format: FormatOption = None,
 ) -> None:
     """What one actor did, oldest first."""
-    with opened_reader(data, url) as reader:
+    with source.opened() as reader:
         found = reader.get_by_actor(
             actor_id, limit=limit, since=where.since, until=where.until, order=checked_order(order)
         )
@@ -72,15 +71,14 @@ def _actor(
 
 def _owner(
     where: Filter,
+    source: Source,
     owner_id: Annotated[str, typer.Argument(help="The owner's id.")],
-    data: DataOption = None,
-    url: UrlOption = None,
     limit: LimitOption = None,
     order: OrderOption = "asc",
     format: FormatOption = None,
 ) -> None:
     """What happened to one owner's data, oldest first."""
-    with opened_reader(data, url) as reader:
+    with source.opened() as reader:
         found = reader.get_by_owner(
             owner_id, limit=limit, since=where.since, until=where.until, order=checked_order(order)
         )
@@ -89,15 +87,14 @@ def _owner(
 
 def _action(
     where: Filter,
+    source: Source,
     action: Annotated[str, typer.Argument(help="The application's verb, exactly.")],
-    data: DataOption = None,
-    url: UrlOption = None,
     limit: LimitOption = None,
     order: OrderOption = "asc",
     format: FormatOption = None,
 ) -> None:
     """Every use of one verb, oldest first."""
-    with opened_reader(data, url) as reader:
+    with source.opened() as reader:
         found = reader.get_by_action(
             action, limit=limit, since=where.since, until=where.until, order=checked_order(order)
         )
@@ -105,13 +102,12 @@ def _action(
 
 
 def _record(
+    source: Source,
     record_id: Annotated[str, typer.Argument(help="The record's id.")],
-    data: DataOption = None,
-    url: UrlOption = None,
     format: FormatOption = None,
 ) -> None:
     """One record with all its fields."""
-    with opened_reader(data, url) as reader:
+    with source.opened() as reader:
         record = reader.get_by_id(record_id)
     if record is None:
         raise RecordNotFoundError(f"no record has the id {record_id}")

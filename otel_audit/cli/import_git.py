@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from otel_audit.cli.examples import examples
 from otel_audit.cli.git.importing import Tally, import_history
 from otel_audit.cli.git.repository import open_repository
-from otel_audit.cli.options import FormatOption
+from otel_audit.cli.options import EndpointOption, FormatOption
 from otel_audit.cli.output import Format, Shown, format_for, printable, write_rows
 from otel_audit.cli.sending import opened_repo
 
@@ -56,9 +56,7 @@ def _git(
     revision: Annotated[
         str, typer.Option("--revision", metavar="REV", help="The commit whose history is imported.")
     ] = "HEAD",
-    endpoint: Annotated[
-        str | None, typer.Option("--endpoint", metavar="URL", help="OTLP endpoint; default the configured one.")
-    ] = None,
+    endpoint: EndpointOption = None,
     timeout: Annotated[
         float,
         typer.Option(

@@ -16,19 +16,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, TextIO
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from otel_audit.model.printing import printable
 
-__all__ = ["Format", "Shown", "csv_cell", "format_for", "json_text", "printable", "terminal", "write_rows"]
+__all__ = ["Format", "Shown", "csv_cell", "format_for", "json_text", "printable", "shortened", "terminal", "write_rows"]
 
 Row = Mapping[str, Any]
 
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 # JSON escapes C0 itself; its own line breaks and indents must stay.
 _UNPRINTABLE_IN_JSON = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_GAP = 2
+_LEAST_REST, _LEAST_CUT = 20, 9
 PIPE_WIDTH = 160
 """Columns of a table that does not go to a terminal."""
 
@@ -43,12 +46,29 @@ class Format(StrEnum):
 
 
 class Shown:
-    """One column of a table: its heading and the key of the row it shows; numbers stand on the right."""
+    """One column of a table: its heading and the key of the row it shows; numbers stand on the right.
 
-    __slots__ = ("heading", "key", "right", "style")
+    Args:
+        cut: where the terminal is too narrow, text loses its middle; other columns are folded. Other formats have it
+            all.
+        rest: text loses its end, so that a row stays one line; such a column gives way before all others.
+    """
 
-    def __init__(self, heading: str, key: str, *, style: str = "", right: bool = False) -> None:
+    __slots__ = ("cut", "heading", "key", "rest", "right", "style")
+
+    def __init__(
+        self, heading: str, key: str, *, style: str = "", right: bool = False, cut: bool = False, rest: bool = False
+    ) -> None:
         self.heading, self.key, self.style, self.right = heading, key, style, right
+        self.cut, self.rest = cut, rest
+
+
+def shortened(text: str, most: int) -> str:
+    """Text of at most so many characters, its beginning and its end kept."""
+    if len(text) <= most:
+        return text
+    end = (most - 1) // 3
+    return f"{text[: most - 1 - end]}…{text[len(text) - end :]}"
 
 
 def format_for(chosen: Format | None, stream: TextIO) -> Format:
@@ -119,17 +139,52 @@ def _write_table(
         return 0
     if shown is None:
         shown = [Shown(printable(name), name, right=_is_number(rows[0].get(name))) for name in columns or list(rows[0])]
-    table = Table(header_style="bold", box=None, show_header=any(column.heading for column in shown))
-    for column in shown:
+    cells = [[printable(_plain_text(row.get(column.key))) for column in shown] for row in rows]
+    widths = [
+        max(map(cell_len, (column.heading, *texts)))
+        for column, texts in zip(shown, zip(*cells, strict=True), strict=True)
+    ]
+    widths = _fitted(widths, shown, console.width - _GAP * (len(shown) - 1))
+    table = Table(
+        header_style="bold",
+        box=None,
+        pad_edge=False,
+        padding=(0, _GAP, 0, 0),
+        show_header=any(column.heading for column in shown),
+    )
+    for column, width in zip(shown, widths, strict=True):
+        whole = column.cut or column.rest
         table.add_column(
-            column.heading, style=column.style, justify="right" if column.right else "left", overflow="fold"
+            column.heading,
+            style=column.style,
+            justify="right" if column.right else "left",
+            overflow="ellipsis" if whole else "fold",
+            no_wrap=whole,
+            width=width if whole else None,
         )
-    for row in rows:
-        table.add_row(*(Text(printable(_plain_text(row.get(column.key)))) for column in shown))
+    for texts in cells:
+        table.add_row(
+            *(
+                Text(shortened(text, width) if column.cut else text)
+                for text, column, width in zip(texts, shown, widths, strict=True)
+            )
+        )
     if title:
         console.print(Text(printable(title), style="bold"))
     console.print(table)
     return len(rows)
+
+
+def _fitted(widths: list[int], shown: Sequence[Shown], room: int) -> list[int]:
+    """Widths that fit, as far as columns may be cut: the rest first, then whichever is widest."""
+    widths = list(widths)
+    for which, least in (("rest", _LEAST_REST), ("cut", _LEAST_CUT)):
+        while sum(widths) > room:
+            wide = [at for at, column in enumerate(shown) if getattr(column, which) and widths[at] > least]
+            if not wide:
+                break
+            widths[max(wide, key=widths.__getitem__)] -= 1
+    return widths
 
 
 def _write_csv(rows: Iterable[Row], columns: Sequence[str] | None, stream: TextIO) -> int:

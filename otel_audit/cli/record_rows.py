@@ -22,13 +22,11 @@ COLUMNS = tuple(
 
 _SHOWN = (
     Shown("when (UTC)", "when", style="cyan"),
-    Shown("actor", "actor", style="green"),
-    Shown("action", "action", style="bold"),
-    Shown("entity", "entity", style="yellow"),
-    Shown("owner", "owner_id"),
-    Shown("details", "details", style="dim"),
+    Shown("actor", "actor", style="green", cut=True),
+    Shown("action", "action", style="bold", cut=True),
+    Shown("entity", "entity", style="yellow", cut=True),
+    Shown("details", "details", style="dim", rest=True),
 )
-_DETAIL_CHARS = 100
 
 
 def write_records(records: Iterable[ActivityRecord], format: Format | None, *, title: str = "") -> int:
@@ -64,19 +62,19 @@ def _flat_row(record: ActivityRecord) -> dict[str, Any]:
 
 def _table_row(record: ActivityRecord) -> dict[str, Any]:
     entity = record.entity_ref
-    details = {key: value for key, value in record.metadata.items() if value is not None}
+    details = []
     if record.outcome != "success":
-        details = {"outcome": record.outcome} | ({"reason": record.reason} if record.reason else {}) | details
-    if record.changes:
-        details |= {"changes": record.changes}
-    text = " · ".join(
-        f"{key}={value if isinstance(value, str) else json_text(value)}" for key, value in details.items()
-    )
+        details.append(f"{record.outcome}: {record.reason}" if record.reason else record.outcome)
+    details += [f"{name}: {_detail(old)} → {_detail(new)}" for name, (old, new) in (record.changes or {}).items()]
+    details += [f"{name}={_detail(value)}" for name, value in record.metadata.items() if value is not None]
     return {
         "when": record.occurred_at.strftime("%Y-%m-%d %H:%M:%S"),
         "actor": record.actor_name or str(record.actor_id),
         "action": record.action,
         "entity": "" if entity is None else f"{entity.entity_type} {record.entity_name or entity.entity_id}",
-        "owner_id": None if record.owner_id is None else str(record.owner_id),
-        "details": text if len(text) <= _DETAIL_CHARS else f"{text[: _DETAIL_CHARS - 1]}…",
+        "details": " · ".join(details),
     }
+
+
+def _detail(value: Any) -> str:
+    return value if isinstance(value, str) else json_text(value)

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from otel_audit.cli.examples import examples
-from otel_audit.cli.flags import with_filter
-from otel_audit.cli.options import DataOption, FormatOption, UrlOption, opened_reader
+from otel_audit.cli.flags import with_filter, with_source
+from otel_audit.cli.options import FormatOption, Source
 from otel_audit.cli.output import Format, Shown, format_for, write_rows
 from otel_audit.cli.record_rows import write_records
 from otel_audit.model.filters import COUNT_FIELDS, MAX_PAGE, Filter, checked_order
@@ -28,18 +28,18 @@ def add_to(app: typer.Typer) -> None:
             "otel-audit search --since 7d --outcome failure",
             "otel-audit search --entity Task 42 --actor alice@example.com",
             "otel-audit search --action delete_file --all --format csv > deletions.csv",
+            'otel-audit search --url https://audit.example.com --header "Authorization: Bearer $TOKEN" --since 1d',
         ),
-    )(with_filter(_search))
+    )(with_filter(with_source(_search)))
     app.command(
         "count",
         epilog=examples("otel-audit count --since 30d", "otel-audit count --by action --owner my-repository"),
-    )(with_filter(_count))
+    )(with_filter(with_source(_count)))
 
 
 def _search(
     where: Filter,
-    data: DataOption = None,
-    url: UrlOption = None,
+    source: Source,
     limit: Annotated[
         int,
         typer.Option("--limit", "-n", min=1, max=MAX_PAGE, metavar="N", help=f"Records on a page, up to {MAX_PAGE}."),
@@ -56,7 +56,7 @@ def _search(
     """Records that meet every condition, newest first."""
     if everything and cursor is not None:
         raise typer.BadParameter("--all takes no --cursor")
-    with opened_reader(data, url) as reader:
+    with source.opened() as reader:
         if everything:
             write_records(reader.iter_records(where, order=checked_order(order or "desc")), format)
             return
@@ -72,15 +72,14 @@ def _search(
 
 def _count(
     where: Filter,
-    data: DataOption = None,
-    url: UrlOption = None,
+    source: Source,
     by: Annotated[
         str | None, typer.Option("--by", metavar="FIELD", help=f"Per value of a field: {', '.join(COUNT_FIELDS)}.")
     ] = None,
     format: FormatOption = None,
 ) -> None:
     """How many records meet every condition."""
-    with opened_reader(data, url) as reader:
+    with source.opened() as reader:
         if by is None:
             total = reader.count(where)
             if format_for(format, sys.stdout) is Format.TABLE:

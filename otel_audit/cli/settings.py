@@ -16,11 +16,9 @@ __all__ = ["add_to"]
 
 _SHOWN = (
     Shown("setting", "name", style="bold"),
-    Shown("value", "value", style="green"),
+    Shown("value", "value", style="green", cut=True),
     Shown("unit", "unit"),
-    Shown("from", "source", style="cyan"),
-    Shown("for", "side"),
-    Shown("what it does", "help", style="dim"),
+    Shown("from", "source", style="cyan", cut=True),
 )
 
 

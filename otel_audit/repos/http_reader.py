@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
@@ -58,10 +59,11 @@ class HttpReader(RecordReads):
         url: the collector's base URL, or that of an application that serves /v1/audit; with or without /v1/audit.
         headers: sent with each request, such as Authorization.
         timeout_s: longest wait for a connection, and for the next bytes of an answer.
+        cacert: CA certificates that an https server's own must go back to; default the usual ones.
         session: the caller's own session (proxies, client certificates); it is not closed here.
 
     Raises:
-        ConfigError: `url` is no http(s) URL.
+        ConfigError: `url` is no http(s) URL, or there is no file `cacert`.
 
     Reads raise ReaderUnavailableError when nobody answers or somebody else does, InvalidFilterError and
     InvalidCursorError as every reader does, and ClosedError after `close()`.
@@ -73,14 +75,18 @@ class HttpReader(RecordReads):
         *,
         headers: Mapping[str, str] | None = None,
         timeout_s: float = 30.0,
+        cacert: str | None = None,
         session: requests.Session | None = None,
     ) -> None:
         self._base = _base_url(url)
+        if cacert is not None and not Path(cacert).is_file():
+            raise ConfigError(f"{cacert}: no such file with CA certificates")
+        self._cacert = cacert
         self._shown = public_url(self._base)
         self._headers = {"Accept": f"application/json, {PROBLEM_MEDIA_TYPE}", **(headers or {})}
         self._timeout_s = timeout_s
         self._own = session is None
-        self._session = session or _new_session()
+        self._session = session or _new_session(cacert)
         self._pid = os.getpid()
         self._closed = False
 
@@ -230,7 +236,9 @@ class HttpReader(RecordReads):
             prepared = session.prepare_request(requests.Request("GET", self._base + "/", headers=self._headers))
             prepared.headers.update(self._headers)  # a .netrc entry must not replace what the caller gave
             prepared.url = target  # set here, because preparing would fold "." and ".." and decode %7E
-            options: dict[str, Any] = dict(session.merge_environment_settings(self._base, {}, False, None, None))
+            # With the session's own certificates, for a file that the environment names would win against None.
+            merged = session.merge_environment_settings(self._base, {}, False, session.verify, None)
+            options: dict[str, Any] = dict(merged)
             options |= {"timeout": self._timeout_s, "allow_redirects": False}
             try:
                 return session.send(prepared, **options)
@@ -247,7 +255,7 @@ class HttpReader(RecordReads):
         """The session; a forked child must not use its parent's sockets, or each would read the other's answers."""
         if self._pid != os.getpid():
             if self._own:
-                self._session = _new_session()
+                self._session = _new_session(self._cacert)
             else:
                 self._session.close()
             self._pid = os.getpid()
@@ -282,8 +290,9 @@ def _base_url(url: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc, path, "", ""))
 
 
-def _new_session() -> requests.Session:
+def _new_session(cacert: str | None) -> requests.Session:
     session = requests.Session()
+    session.verify = cacert or True
     for scheme in ("http://", "https://"):
         session.mount(scheme, HTTPAdapter(pool_maxsize=_CONNECTIONS))
     return session
