@@ -39,6 +39,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "gaps": ("gaps", "Per producer's stream: which of the numbers it gave are archived, missing, awaited."),
     "seal": ("seal", "Seal everything committed so far; a running collector is asked to do it."),
+    "backup": (
+        "backup",
+        "Copy a data folder so that the copy opens, also beside a running collector; read back what was copied.",
+    ),
     "quarantine": ("quarantine", "Records that were accepted, are no valid activities, and wait for a decision."),
     "spool": (
         "spool.command",

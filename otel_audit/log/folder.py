@@ -31,6 +31,7 @@ from otel_audit.errors import (
 from otel_audit.log.ownership import open_lock, refuse_others
 
 __all__ = [
+    "LOCK",
     "FolderLock",
     "Identity",
     "open_identity",
@@ -40,7 +41,7 @@ __all__ = [
     "write_state",
 ]
 
-_LOCK = "lock"
+LOCK = "lock"
 _LOCK_TRIES = 5
 _OWNER_BYTES = 512
 _NETWORK = ("nfs", "cifs", "smb", "fuse.sshfs", "9p", "ceph", "glusterfs", "lustre", "afs", "fuse.s3fs", "fuse.gcsfuse")
@@ -179,7 +180,7 @@ class FolderLock:
 
     def __init__(self, root: Path) -> None:
         """Raises FolderLockedError naming the owner, WrongOwnerError, or UnwritableError."""
-        path = root / LOG / _LOCK
+        path = root / LOG / LOCK
         try:
             self._handle = open_lock(path, os.O_RDWR | os.O_CREAT)
         except OSError as error:
@@ -225,7 +226,7 @@ class FolderLock:
 def read_owner(root: Path) -> dict[str, Any] | None:
     """`{"pid", "url"}` of the process that owns the folder now, or None."""
     try:
-        handle = os.open(root / LOG / _LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        handle = os.open(root / LOG / LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return None
     try:
