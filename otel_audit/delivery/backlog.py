@@ -11,6 +11,7 @@ from pathlib import Path
 from otel_audit.delivery.marking import Mark
 from otel_audit.delivery.notices import report
 from otel_audit.delivery.parcel import Parcel
+from otel_audit.delivery.second_tries import SecondTries
 from otel_audit.disk import Disk
 from otel_audit.errors import SpoolFileError, UnwritableError
 from otel_audit.spool.adoption import AdoptedStream, adopt
@@ -18,6 +19,7 @@ from otel_audit.spool.format import Entry, Header
 from otel_audit.spool.places import STREAMS
 from otel_audit.spool.pools import Pools, read_file
 from otel_audit.spool.reading import Batch
+from otel_audit.spool.survey import service_name
 
 __all__ = ["Backlog"]
 
@@ -41,6 +43,7 @@ class _Parked:
     header: Header | None = None
     entries: tuple[Entry, ...] = ()
     stays: bool = False
+    is_second_try: bool = False
 
 
 class Backlog:
@@ -50,6 +53,7 @@ class Backlog:
         endpoint: only streams whose records are to go there are taken over; None: all.
         mark: makes a marker: stream, state, highest number given.
         resource: for markers about streams of which no file tells, the serialized Resource and its schema URL.
+        tries: when parked files are sent again unasked; None: never.
     """
 
     def __init__(
@@ -59,9 +63,11 @@ class Backlog:
         endpoint: str | None,
         mark: Mark,
         resource: Callable[[], tuple[bytes, str]],
+        tries: SecondTries | None = None,
     ) -> None:
         self._pools, self._disk, self._endpoint = pools, disk, endpoint
         self._mark, self.resource = mark, resource
+        self._tries = tries
         self._adopted: deque[AdoptedStream] = deque()
         self._parked: deque[_Parked] = deque()
         self._awaited: dict[str, int] = {}
@@ -101,6 +107,26 @@ class Backlog:
         for stream_id in tuple(self._awaited):
             if not (self._pools.root / STREAMS / stream_id).exists():  # another process was faster
                 self._awaited.pop(stream_id, None)
+        if self._tries is not None:
+            self._tries.look(self._pools, self._is_ours)
+            queued = {parked.path for parked in self._parked}
+            due = [path for path in self._tries.due() if path not in queued]
+            self._parked.extend(_Parked(path, 0, is_second_try=True) for path in due)
+
+    def _is_ours(self, header: Header) -> bool:
+        """Whether this process may send what another one has parked: of the same service, to the same endpoint."""
+        is_same_service = service_name(header.resource) == service_name(self.resource()[0])
+        return is_same_service and self._endpoint in (None, header.endpoint)
+
+    def refused(self, path: Path, reason: str) -> None:
+        """A file is parked, or stays so."""
+        if self._tries is not None:
+            self._tries.refused(path, reason)
+
+    def succeeded(self) -> None:
+        """The peer took something: what it refused before may pass now."""
+        if self._tries is not None:
+            self._tries.succeeded()
 
     def damaged(self, path: Path, what: str) -> None:
         """Say, once, that a file of the spool is damaged."""
@@ -141,7 +167,9 @@ class Backlog:
             return None
         records = tuple(entry.payload for entry in entries)
         parked.header, parked.entries = header, tuple(entries)
-        return Parcel(header.resource, header.schema_url, records, 0, False, parked) if records else None
+        if not records:
+            return None
+        return Parcel(header.resource, header.schema_url, records, source=parked, is_second_try=parked.is_second_try)
 
     def _parcel_of(self, stream: AdoptedStream, max_records: int, max_bytes: int) -> Parcel | None:
         batch = stream.reader.next_batch(None, max_records, max_bytes)

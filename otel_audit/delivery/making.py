@@ -14,6 +14,7 @@ from otel_audit.delivery.notices import report
 from otel_audit.delivery.outbox import Outbox
 from otel_audit.delivery.queue import DeliveryQueue
 from otel_audit.delivery.resource import EncodedResource
+from otel_audit.delivery.second_tries import SecondTries
 from otel_audit.delivery.spooled import SpoolOutbox
 from otel_audit.disk import Disk
 from otel_audit.errors import ConfigError, SpoolUnwritableError
@@ -112,7 +113,7 @@ class OutboxMaker:
                 segment_bytes=settings.spool_segment_bytes,
             ),
             mark=self._mark,
-            backlog=Backlog(pools, disk, self._endpoint, self._mark, self._resource.current),
+            backlog=Backlog(pools, disk, self._endpoint, self._mark, self._resource.current, SecondTries()),
             max_bytes=settings.spool_max_bytes,
             batch_records=settings.batch_max_records,
             batch_bytes=settings.batch_max_bytes,

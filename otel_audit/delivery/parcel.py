@@ -16,6 +16,7 @@ class Parcel:
         records: encoded LogRecords.
         first: the number of the first one, in the outbox's own stream; the others follow without a gap. 0 for those of
             other streams and for markers.
+        is_second_try: a peer refused them before, and nobody asked to send them again.
         source: the outbox's own business.
     """
 
@@ -25,3 +26,4 @@ class Parcel:
     first: int = 0
     is_marker: bool = False
     source: Any = None
+    is_second_try: bool = False

@@ -24,6 +24,10 @@ class Refused:
         """So many records of a parked file were refused."""
         self._parked[path] = (reason, rejected)
 
+    def has(self, path: Path) -> bool:
+        """Whether a parked file is to be reported."""
+        return path in self._parked
+
     def add_unreadable(self, count: int) -> None:
         """Own records were lost with a damaged file."""
         self._unreadable += count

@@ -29,7 +29,7 @@ from otel_audit.delivery.cause import cause
 from otel_audit.delivery.notices import report
 from otel_audit.delivery.outbox import Parcel
 from otel_audit.delivery.transport import Transport
-from otel_audit.delivery.verdict import Delivered, Refused, Retry, TooLarge, Verdict, judge
+from otel_audit.delivery.verdict import Delivered, Refused, Retry, TooLarge, Verdict, can_pass, judge
 from otel_audit.otlp.encode import frame_request
 from otel_audit.otlp.names import LOG_HEADER, ROWS_HEADER
 
@@ -149,7 +149,7 @@ class Sender:
                     body = frame_request(parcel.resource, parcel.records[start:stop], parcel.schema_url)
                 verdict = self._exchange(body)
                 if isinstance(verdict, Retry) and verdict.stuck and failures >= (0 if is_part else _STUCK_AFTER):
-                    verdict = Refused(verdict.reason, divisible=True, passing=True)
+                    verdict = Refused(verdict.reason, divisible=True)
                 if not isinstance(verdict, Retry):
                     # Before anybody who waits hears of the success.
                     self._outbox.trouble, self.under_way = "", None
@@ -187,6 +187,8 @@ class Sender:
                 if not parcel.is_marker:
                     self.acknowledged += stop - start if self.log else 0
                     self.forwarded += 0 if self.log else stop - start
+                if parcel.is_second_try:
+                    report("info", "the peer took activity records that it had refused", count=stop - start)
                 self._outbox.settle(parcel, start, stop, self.log, self._rows)
             case TooLarge(reason):
                 self._hold(parcel, start, stop, reason, None)
@@ -196,13 +198,18 @@ class Sender:
     def _hold(self, parcel: Parcel, start: int, stop: int, reason: str, rejected: int | None) -> None:
         count = stop - start if rejected is None else min(rejected, stop - start)
         if not parcel.is_marker:
-            self.refused += count
+            self.refused += 0 if parcel.is_second_try else count
             self.forwarded += stop - start - count
         self._outbox.refuse(parcel, start, stop, reason, count)
         if parcel.is_marker:  # nothing of the application's, so nothing is held
             report("warning", "the peer refused what is told about a stream", answer=reason)
             return
+        if parcel.is_second_try:
+            report("warning", "the peer refused activity records again that it had refused", count=count, answer=reason)
+            return
         held = f"; they are held in {self._outbox.kept or 'memory'}"
+        if self._outbox.kept and can_pass(reason):
+            held += ", and tried again now and then"
         report("error", f"the peer refused activity records{held}", count=count, answer=reason)
 
     def _exchange(self, body: bytes) -> Verdict:

@@ -225,6 +225,7 @@ class SpoolOutbox(Outbox):
     def settle(self, parcel: Parcel, start: int, stop: int, log: str | None, rows: str) -> None:
         """See `Outbox.settle`."""
         first, last = parcel.first + start, parcel.first + stop - 1
+        self._backlog.succeeded()
         self._end_part(parcel, stop, Outcome(first, last, "acknowledged" if log else "forwarded", log, rows))
         with self._lock:
             self._delivered += 0 if parcel.is_marker else stop - start
@@ -234,8 +235,10 @@ class SpoolOutbox(Outbox):
         if not parcel.is_marker:
             is_own = isinstance(parcel.source, Batch)
             path = (self._own if is_own else self._backlog).park(parcel, start, stop, reason, rejected)
+            self._backlog.refused(path, reason)
             with self._lock:
-                self._held.add(path, reason, rejected)
+                if not parcel.is_second_try or self._held.has(parcel.source.path):
+                    self._held.add(path, reason, rejected)
                 self._delivered += stop - start - rejected
                 self._room.parked(size_of(parcel.records[start:stop]) if is_own else 0)
         self._end_part(parcel, stop, Outcome(parcel.first + start, parcel.first + stop - 1, "refused", reason=reason))

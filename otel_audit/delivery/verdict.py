@@ -20,6 +20,7 @@ The rules (OTLP specification, "OTLP/HTTP Response"; RFC 9110 §10.2.3 for Retry
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -31,11 +32,12 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from otel_audit.delivery.answer import PROTOBUF, Answer
 from otel_audit.model.printing import printable
 
-__all__ = ["Answer", "Delivered", "Refused", "Retry", "TooLarge", "Verdict", "judge", "parse_retry_after"]
+__all__ = ["Answer", "Delivered", "Refused", "Retry", "TooLarge", "Verdict", "can_pass", "judge", "parse_retry_after"]
 
 _RETRYABLE = frozenset({408, 425, 429, 500, 502, 503, 504, 507, 520, 521, 522, 523, 524})
 _ABOUT_CONTENT = frozenset({400, 403, 406, 409, 422, 451})
-_CANNOT_PASS = frozenset({400, 406, 409, 422, 451})
+_STATUS = re.compile(r"HTTP (\d{3})\b")
+_CANNOT_PASS = frozenset({400, 406, 409, 413, 422, 451})
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +73,11 @@ class Refused:
 
     Attributes:
         divisible: it may be for the sake of some; the others may pass without them.
-        passing: it is about the asking and not about the records, so the same ones may pass another time.
     """
 
     reason: str
     rejected: int | None = None
     divisible: bool = False
-    passing: bool = False
 
 
 Verdict = Delivered | Retry | TooLarge | Refused
@@ -103,8 +103,14 @@ def judge(answer: Answer, now_s: float) -> Verdict:
     if status == 413:
         return TooLarge(said)
     if 300 <= status < 400:
-        return Refused(f"{said}; redirects are not followed, name the final URL", passing=True)
-    return Refused(said, divisible=status in _ABOUT_CONTENT, passing=status not in _CANNOT_PASS)
+        return Refused(f"{said}; redirects are not followed, name the final URL")
+    return Refused(said, divisible=status in _ABOUT_CONTENT)
+
+
+def can_pass(reason: str) -> bool:
+    """Whether a refusal, by its reason, is about who asks or where, so that the same records may pass another time."""
+    status = _STATUS.match(reason)
+    return status is not None and int(status[1]) not in _CANNOT_PASS
 
 
 def parse_retry_after(value: str, now_s: float) -> float | None:

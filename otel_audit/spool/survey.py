@@ -26,6 +26,7 @@ __all__ = [
     "observed_ns",
     "parked_files",
     "parked_records",
+    "service_name",
     "survey",
 ]
 
@@ -158,7 +159,7 @@ def _surveyed(stream_id: str, found: Holdings, root: Path) -> StreamSurvey | Non
     pid = None if folder is None else owner_facts(folder).get("pid")
     return StreamSurvey(
         stream_id=stream_id,
-        service_name="" if header is None else _service_name(header.resource),
+        service_name="" if header is None else service_name(header.resource),
         endpoint="" if header is None else header.endpoint,
         state="living" if owned else "delivered" if folder is None else "left",
         pid=pid if isinstance(pid, int) else None,
@@ -196,7 +197,7 @@ def _parked(held: Held, root: Path) -> ParkedFile | None:
     return ParkedFile(
         path=held.path,
         stream_id=held.stream_id,
-        service_name=_service_name(held.header.resource),
+        service_name=service_name(held.header.resource),
         endpoint=held.header.endpoint,
         first=min(numbers, default=held.name.first),
         last=max(numbers, default=held.name.first),
@@ -216,7 +217,7 @@ def parked_records(root: Path) -> int:
     return sum(name.name.sequence for name in names if name is not None)
 
 
-def _service_name(resource: bytes) -> str:
+def service_name(resource: bytes) -> str:
     try:
         attributes = Resource.FromString(resource).attributes
     except DecodeError:

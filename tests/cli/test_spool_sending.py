@@ -114,20 +114,39 @@ def test_what_is_refused_meanwhile_is_parked_and_not_called_delivered(
 # --- retry ---
 
 
-def test_parked_records_are_sent_again_whoever_refused_them(run: Run, spool: FilledSpool, peer: Peer) -> None:
-    """Also those of a living stream, and to a new endpoint: a wrong one is a common cause."""
-    stream = spool.stream("s1").write(5)
-    stream.park(2, "HTTP 404")
-    stream.park(2, "HTTP 404")
+def test_parked_records_are_sent_to_the_endpoint_that_refused_them_and_it_is_said(
+    invoke: Invoke, spool: FilledSpool, peer: Peer, here: str
+) -> None:
+    """Whatever endpoint is in force; also those of a living stream."""
+    stream = spool.stream("s1", endpoint=here).write(5)
+    stream.park(2, "HTTP 401")
+    stream.park(2, "HTTP 401")
+    elsewhere = Peer()
+    try:
+        env = {"OTEL_AUDIT_ENDPOINT": elsewhere.url}
+        done = invoke("spool", "retry", "--spool-dir", str(spool.root), env=env)
+        assert (done.code, row(done)["delivered"]) == (0, 4)
+        assert f"sending to {here}" in done.err
+        assert (peer.delivered, spool.pools.files("parked")) == (["s1-1", "s1-2", "s1-3", "s1-4"], [])
+        assert elsewhere.seen == []
+        assert row(invoke("spool", "retry", "--spool-dir", str(spool.root), env=env))["delivered"] == 0
+    finally:
+        elsewhere.stop()
+
+
+def test_another_endpoint_needs_the_word_for_it(run: Run, spool: FilledSpool, peer: Peer, here: str) -> None:
+    spool.stream("s1", endpoint=here).write(1).park(1, "HTTP 401")
+    spool.stream("s2").write(2).park(2, "HTTP 401")
     done = run("retry")
-    assert (done.code, row(done)["delivered"]) == (0, 4)
-    assert (peer.delivered, spool.pools.files("parked")) == (["s1-1", "s1-2", "s1-3", "s1-4"], [])
-    assert row(run("retry"))["delivered"] == 0
+    assert (done.code, peer.delivered) == (StillSpooledError.exit_code, ["s1-1"])
+    assert f"2 record(s) parked in {spool.root}: meant for {ENDPOINT}; --any-endpoint sends them too" in done.err
+    assert run("retry", "--any-endpoint").code == 0
+    assert peer.delivered == ["s1-1", "s2-1", "s2-2"]
 
 
-def test_what_is_refused_again_stays_parked(run: Run, spool: FilledSpool, peer: Peer) -> None:
+def test_what_is_refused_again_stays_parked(run: Run, spool: FilledSpool, peer: Peer, here: str) -> None:
     peer.script = [Reply(401)]
-    stream = spool.stream("s1").write(4)
+    stream = spool.stream("s1", endpoint=here).write(4)
     path = stream.park(2, "HTTP 404")
     stream.park(2, "HTTP 404")
     done = run("retry")
@@ -150,25 +169,25 @@ def test_an_application_that_runs_on_is_clean_again_after_a_retry_from_outside(
         assert (log.stats.refused, log.stats.rejected) == (0, 1)
 
 
-def test_one_stream_alone_can_be_retried(run: Run, spool: FilledSpool, peer: Peer) -> None:
+def test_one_stream_alone_can_be_retried(run: Run, spool: FilledSpool, peer: Peer, here: str) -> None:
     for name in ("s1", "t1"):
-        spool.stream(name).write(1).park(1, "HTTP 404")
+        spool.stream(name, endpoint=here).write(1).park(1, "HTTP 404")
     assert run("retry", "--stream", "t").code == 0
     assert peer.delivered == ["t1-1"]
     assert run("retry", "--stream", "x").code == QueryError.exit_code
 
 
-def test_without_an_answer_they_stay_parked(run: Run, spool: FilledSpool, peer: Peer) -> None:
+def test_without_an_answer_they_stay_parked(run: Run, spool: FilledSpool, peer: Peer, here: str) -> None:
     peer.otherwise = lambda seen: Reply(503)
-    spool.stream("s1").write(2).park(2, "HTTP 404")
+    spool.stream("s1", endpoint=here).write(2).park(2, "HTTP 404")
     done = run("retry", "--timeout", "0.2")
     assert done.code == StillSpooledError.exit_code
     assert f"2 record(s) of {spool.root} not answered for: HTTP 503" in done.err
     assert len(spool.pools.files("parked")) == 1
 
 
-def test_a_parked_file_that_cannot_be_read_is_no_success(run: Run, spool: FilledSpool, peer: Peer) -> None:
-    path = spool.stream("s1").write(2).park(2, "HTTP 404")
+def test_a_parked_file_that_cannot_be_read_is_no_success(run: Run, spool: FilledSpool, peer: Peer, here: str) -> None:
+    path = spool.stream("s1", endpoint=here).write(2).park(2, "HTTP 404")
     path.write_bytes(b"rubbish" + path.read_bytes()[:20])
     done = run("retry")
     assert done.code == StillSpooledError.exit_code

@@ -82,7 +82,7 @@ def test_a_404_of_an_ingress_with_nothing_behind_it_is_retried_and_one_of_an_otl
     assert isinstance(verdict(404, b"default backend - 404", content_type="text/plain"), Retry)
     assert isinstance(verdict(404), Retry)
     found = verdict(404, b"\x08\x05\x12\x09no tenant", content_type=PROTOBUF)
-    assert found == Refused("HTTP 404 (no tenant)", passing=True)
+    assert found == Refused("HTTP 404 (no tenant)")
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308, 400, 401, 403, 405, 409, 415, 501, 505])

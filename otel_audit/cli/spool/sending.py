@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from otel_audit.cli.examples import examples
 from otel_audit.cli.options import FormatOption
-from otel_audit.cli.output import Format, format_for, write_rows
+from otel_audit.cli.output import Format, format_for, printable, write_rows
 from otel_audit.cli.spool.options import EndpointOption, SpoolOption, StreamOption, matching, opened_spool
 from otel_audit.config import Settings
 from otel_audit.delivery.endpoint import Endpoint, resolve_endpoint
@@ -24,7 +25,7 @@ from otel_audit.disk import Disk
 from otel_audit.errors import PeerRefusedError, StillSpooledError
 from otel_audit.model.printing import public_url
 from otel_audit.spool.pools import Pools
-from otel_audit.spool.survey import StreamSurvey, parked_files, survey
+from otel_audit.spool.survey import ParkedFile, StreamSurvey, parked_files, survey
 
 __all__ = [
     "AnyEndpointOption",
@@ -61,7 +62,11 @@ def add_to(group: typer.Typer) -> None:
     )(_deliver)
     group.command(
         "retry",
-        epilog=examples("otel-audit spool retry", "otel-audit spool retry --stream 019ab4f2"),
+        epilog=examples(
+            "otel-audit spool retry",
+            "otel-audit spool retry --stream 019ab4f2",
+            "otel-audit spool retry --any-endpoint --endpoint http://127.0.0.1:4318",
+        ),
     )(_retry)
 
 
@@ -75,7 +80,7 @@ def _deliver(
 ) -> None:
     """Deliver what processes that are gone have left in the spool. What living ones write they deliver themselves.
 
-    Leaves with a code above 0 when any of it is left.
+    Exits non-zero when any of it is left.
     """
     settings, root, target = target_of(spool_dir, endpoint)
     address = public_url(target.url)
@@ -103,29 +108,65 @@ def _why(tally: Tally, left: Sequence[StreamSurvey], address: str) -> str:
 def _retry(
     spool_dir: SpoolOption = None,
     stream: StreamOption = None,
-    endpoint: EndpointOption = None,
+    endpoint: Annotated[
+        str | None, typer.Option("--endpoint", metavar="URL", help="OTLP endpoint; default the one that refused them.")
+    ] = None,
+    any_endpoint: AnyEndpointOption = False,
     timeout: TimeoutOption = 60.0,
     quiet: QuietOption = False,
     format: FormatOption = None,
 ) -> None:
     """Send parked records again, once the cause is mended; what is refused again stays parked.
 
-    They go to the endpoint in force, whichever one refused them. Leaves with a code above 0 unless all are delivered.
+    They go to the endpoint that refused them, with the headers in force. Exits non-zero unless all are delivered.
     """
     settings, root, target = target_of(spool_dir, endpoint)
     parked = parked_files(root)
     chosen = set(matching([one.stream_id for one in parked], stream))
-    disk = Disk()
-    work = left_behind(pools_of(root, settings, disk), disk, public_url(target.url))
-    paths = [one.path for one in parked if one.stream_id in chosen]
-    count = work.retry(paths)
-    with progress_bar(count, quiet) as progress:
-        tally = run_errand(work, root, target, settings, patience_s=timeout, progress=progress)
+    parked = [one for one in parked if one.stream_id in chosen]
+    tallies, count = [], 0
+    for there, files in _by_endpoint(parked, target, given=endpoint is not None, any_endpoint=any_endpoint):
+        typer.echo(f"sending to {there.shown_url}", err=True)
+        disk = Disk()
+        work = left_behind(pools_of(root, settings, disk), disk, there.shown_url)
+        records = work.retry([one.path for one in files])
+        count += records
+        with progress_bar(records, quiet) as progress:
+            tallies.append(run_errand(work, root, there, settings, patience_s=timeout, progress=progress))
+    tally = _sum_of(tallies)
     write_summary(tally, "delivered", format)
     raise_given_up(tally, count, root)
     raise_refused(tally)
-    if unsent := [path for path in paths if path.exists()]:
+    if endpoint is not None and not any_endpoint:
+        _raise_for_others([one for one in parked if not _is_for(one, target)], root)
+    if unsent := [one.path for one in parked if one.path.exists()]:
         raise StillSpooledError(f"{len(unsent):,} parked file(s) could not be read, the first of them {unsent[0]}")
+
+
+def _raise_for_others(others: Sequence[ParkedFile], root: Path) -> None:
+    if others:
+        count = sum(one.records for one in others)
+        meant = ", ".join(dict.fromkeys(printable(one.endpoint) for one in others))
+        raise StillSpooledError(
+            f"{count:,} record(s) parked in {root}: meant for {meant}; --any-endpoint sends them too"
+        )
+
+
+def _is_for(parked: ParkedFile, target: Endpoint) -> bool:
+    return parked.endpoint in ("", target.shown_url)
+
+
+def _by_endpoint(
+    parked: Sequence[ParkedFile], target: Endpoint, *, given: bool, any_endpoint: bool
+) -> Iterator[tuple[Endpoint, list[ParkedFile]]]:
+    """Where to send which files. The spool knows URLs without credentials; the endpoint in force may have some."""
+    if any_endpoint or given:
+        yield target, [one for one in parked if any_endpoint or _is_for(one, target)]
+        return
+    for url in dict.fromkeys(one.endpoint for one in parked):
+        files = [one for one in parked if one.endpoint == url]
+        there = target if _is_for(files[0], target) else replace(target, url=url, source="the parked file")
+        yield there, files
 
 
 def target_of(spool_dir: Path | None, endpoint: str | None) -> tuple[Settings, Path, Endpoint]:
@@ -151,6 +192,18 @@ def write_summary(tally: Tally, done: str, format: Format | None, **more: int) -
     else:
         row: dict[str, Any] = {"delivered": tally.delivered, "refused": tally.refused, "state": tally.state}
         write_rows([more | row], format=format)
+
+
+def _sum_of(tallies: Sequence[Tally]) -> Tally:
+    """Several as one."""
+    states = [tally.state for tally in tallies if tally.state is not None]
+    return Tally(
+        delivered=sum(tally.delivered for tally in tallies),
+        refused=sum(tally.refused for tally in tallies),
+        answers=tuple(dict.fromkeys(answer for tally in tallies for answer in tally.answers)),
+        state=None if not states else "forwarded" if "forwarded" in states else "acknowledged",
+        trouble="; ".join(dict.fromkeys(tally.trouble for tally in tallies if tally.trouble)),
+    )
 
 
 def raise_given_up(tally: Tally, count: int, root: Path) -> None:
