@@ -164,14 +164,22 @@ class IdIndex:
         runs[name] = load_run(path)
 
     def _expire(self, timed: dict[str, Run]) -> int:
-        """Drop timed runs that lie wholly before the window; whoever asks for such an id must ask the files."""
+        """Drop the ids from before the window of each timed run in which they are at least half; whoever asks for such
+        an id must ask the files.
+
+        A few ids of a fast clock do not keep the others of their run so, and no id is written anew more than once for
+        each other one that went.
+        """
         edge = self.clock() // 1_000_000 - self.window_ms
         horizon = self.horizon_ms
         for name, run in tuple(timed.items()):
-            newest = int(_time_ms(run.ids[-1:])[0])
-            if newest < edge:
-                del timed[name]
-                horizon = max(horizon, newest + 1)
+            expired = int(np.searchsorted(run.ids, _first_id_at(edge)))
+            if expired * 2 < len(run):
+                continue
+            del timed[name]
+            horizon = max(horizon, int(_time_ms(run.ids[expired - 1 : expired])[0]) + 1)
+            if expired < len(run):
+                self._write(timed, "timed", run.ids[expired:], run.digests[expired:])
         return horizon
 
     def _remove_unlisted(self) -> None:
@@ -220,6 +228,11 @@ def _is_timed(ids: Ids) -> npt.NDArray[np.bool_]:
 def _time_ms(ids: Ids) -> npt.NDArray[np.int64]:
     high = np.ascontiguousarray(ids).view(">u8").reshape(-1, 2)[:, 0]
     return np.asarray((high >> np.uint64(16)).astype(np.int64))
+
+
+def _first_id_at(time_ms: int) -> np.bytes_:
+    """The least 16 bytes that a UUIDv7 of this time can be."""
+    return np.bytes_(max(time_ms, 0).to_bytes(6, "big") + bytes(10))
 
 
 def _mergeable(runs: dict[str, Run]) -> list[str] | None:

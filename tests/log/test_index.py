@@ -127,3 +127,61 @@ def test_a_disk_that_goes_on_refusing_the_manifest_is_not_filled_with_runs(tmp_p
     index.spill()
     assert len(list((tmp_path / "ids").glob("*.run"))) == 1
     assert set(index.look_up(ids, [7] * 100).tolist()) == {Verdict.DUPLICATE}
+
+
+DAY_MS = 86_400_000
+
+
+def timed_id(at_ms: int, number: int) -> bytes:
+    """A UUIDv7 of a moment."""
+    return (at_ms.to_bytes(6, "big") + b"\x70\x00\x80\x00" + number.to_bytes(6, "big"))[:16]
+
+
+def test_ids_of_a_fast_clock_do_not_keep_others_in_the_index_for_good(tmp_path: Path) -> None:
+    """One producer's clock is decades ahead, so that each run has an id which will not expire for as long."""
+    now_ms, a_day, days = 1_764_000_000_000, 200, 60
+    clock_ms = [now_ms]
+    index = IdIndex(tmp_path / "ids", Disk(), lambda: clock_ms[0] * 1_000_000, 7 * 86400.0, 100)
+    per_day: list[list[bytes]] = []
+    ahead: list[bytes] = []
+    for day in range(days):
+        clock_ms[0] = now_ms + day * DAY_MS
+        fast = timed_id(clock_ms[0] + 10_000 * DAY_MS, day)
+        ids = [timed_id(clock_ms[0] + at * 1000, at) for at in range(a_day)] + [fast]
+        per_day.append(ids[:-1])
+        ahead.append(fast)
+        fill(index, ids, [day] * len(ids))
+    kept = sum(len(run) for run in index._runs["timed"].values()) + len(index._recent)
+    assert kept < 3 * 7 * a_day
+    assert set(index.look_up(ahead, list(range(days))).tolist()) == {Verdict.DUPLICATE}
+    again = IdIndex(tmp_path / "ids", Disk(), lambda: clock_ms[0] * 1_000_000, 7 * 86400.0, 100)
+    again.load(index.upto)
+    for known in (index, again):
+        for day, ids in enumerate(per_day):
+            verdicts = set(known.look_up(ids, [day] * a_day).tolist())
+            if known is again and day == days - 1:
+                continue  # a part of the last day was in memory only
+            assert verdicts <= {Verdict.DUPLICATE, Verdict.ASK_FILES}
+            assert day < days - 7 or verdicts == {Verdict.DUPLICATE}
+    assert set(index.look_up(per_day[0], [0] * a_day).tolist()) == {Verdict.ASK_FILES}
+
+
+def test_letting_ids_go_writes_a_run_anew_only_when_half_of_it_has_gone(tmp_path: Path) -> None:
+    now_ms = 1_764_000_000_000
+    clock_ms = [now_ms]
+    written: list[str] = []
+
+    class Told(Disk):
+        def write_new(self, path: Path, content: bytes | memoryview, mode: int = 0o440) -> None:
+            written.append(path.name)
+            super().write_new(path, content, mode)
+
+    index = IdIndex(tmp_path / "ids", Told(), lambda: clock_ms[0] * 1_000_000, 7 * 86400.0, 100)
+    index.add([timed_id(now_ms + at * 600_000, at) for at in range(1_000)], [1] * 1_000, 1_000)
+    for hour in range(7 * 24 * 2 + 1):
+        clock_ms[0] = now_ms + hour * 3_600_000
+        index.begin_spill()
+        index.spill()
+        index.add([uuid.UUID(int=hour + 1).bytes], [1], 1_001 + hour)
+    assert not index._runs["timed"]
+    assert 1 < len([name for name in written if name.endswith("timed.run")]) <= 11  # 1,000 can be halved ten times
