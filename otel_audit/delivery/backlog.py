@@ -15,15 +15,17 @@ from otel_audit.delivery.second_tries import SecondTries
 from otel_audit.disk import Disk
 from otel_audit.errors import SpoolFileError, UnwritableError
 from otel_audit.spool.adoption import AdoptedStream, adopt
+from otel_audit.spool.destination import Destination, service_name
 from otel_audit.spool.format import Entry, Header
 from otel_audit.spool.places import STREAMS
 from otel_audit.spool.pools import Pools, read_file
 from otel_audit.spool.reading import Batch
-from otel_audit.spool.survey import service_name
 
 __all__ = ["Backlog"]
 
 _TRY_AGAIN_S = 60.0
+_AT_ONCE = 16
+"""Each stream that is taken over holds a file open, and the application needs some too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ class Backlog:
     """Used by the sender's thread, but for `retry`, `await_stream` and `awaited`.
 
     Args:
-        endpoint: only streams whose records are to go there are taken over; None: all.
+        destination: only streams whose records are to go there are taken over; None: all.
         mark: makes a marker: stream, state, highest number given.
         resource: for markers about streams of which no file tells, the serialized Resource and its schema URL.
         tries: when parked files are sent again unasked; None: never.
@@ -60,12 +62,12 @@ class Backlog:
         self,
         pools: Pools,
         disk: Disk,
-        endpoint: str | None,
+        destination: Destination | None,
         mark: Mark,
         resource: Callable[[], tuple[bytes, str]],
         tries: SecondTries | None = None,
     ) -> None:
-        self._pools, self._disk, self._endpoint = pools, disk, endpoint
+        self._pools, self._disk, self._destination = pools, disk, destination
         self._mark, self.resource = mark, resource
         self._tries = tries
         self._adopted: deque[AdoptedStream] = deque()
@@ -73,12 +75,14 @@ class Backlog:
         self._awaited: dict[str, int] = {}
         self._left_until_s: dict[str, float] = {}
         self._told: set[tuple[Path, str]] = set()
+        self._own: frozenset[str] = frozenset()
+        self._may_be_more = False
         self._turn = False
 
     @property
     def has_work(self) -> bool:
         """Whether there is anything to send."""
-        return bool(self._adopted or self._parked)
+        return bool(self._adopted or self._parked or self._may_be_more)
 
     @property
     def awaited(self) -> int:
@@ -96,14 +100,26 @@ class Backlog:
         self._awaited[stream_id] = count
 
     def look_round(self, own: frozenset[str]) -> None:
-        """Take over what has been left since. Raises OSError."""
+        """Take over what has been left since, a few streams at a time. Raises OSError, SpoolUnwritableError."""
+        self._own = own
         now_s = time.monotonic()
         self._left_until_s = {name: until_s for name, until_s in self._left_until_s.items() if until_s > now_s}
-        known = own | {stream.stream_id for stream in self._adopted} | self._left_until_s.keys()
-        for stream in adopt(self._pools.root, self._endpoint, self._pools, self._disk, self.damaged, known=known):
+        room = _AT_ONCE - len(self._adopted)
+        found = adopt(
+            self._pools.root,
+            self._destination,
+            self._pools,
+            self._disk,
+            self.damaged,
+            known=own | {stream.stream_id for stream in self._adopted} | self._left_until_s.keys(),
+            most=room,
+            on_foreign=self._foreign,
+        )
+        for stream in found:
             if stream.has_begun and stream.stream_id not in self._awaited:
                 report("info", "delivering what a dead process left in the spool", stream=stream.stream_id)
             self._adopted.append(stream)
+        self._may_be_more = bool(found) and len(found) == room
         for stream_id in tuple(self._awaited):
             if not (self._pools.root / STREAMS / stream_id).exists():  # another process was faster
                 self._awaited.pop(stream_id, None)
@@ -114,9 +130,9 @@ class Backlog:
             self._parked.extend(_Parked(path, 0, is_second_try=True) for path in due)
 
     def _is_ours(self, header: Header) -> bool:
-        """Whether this process may send what another one has parked: of the same service, to the same endpoint."""
+        """Whether this process may send what another one has parked: of the same service, for the same destination."""
         is_same_service = service_name(header.resource) == service_name(self.resource()[0])
-        return is_same_service and self._endpoint in (None, header.endpoint)
+        return is_same_service and (self._destination is None or not self._destination.refusal(header))
 
     def refused(self, path: Path, reason: str) -> None:
         """A file is parked, or stays so."""
@@ -127,6 +143,13 @@ class Backlog:
         """The peer took something: what it refused before may pass now."""
         if self._tries is not None:
             self._tries.succeeded()
+
+    def _foreign(self, folder: Path, why: str) -> None:
+        """Say it once, and do not look at it again for a while."""
+        self._left_until_s[folder.name] = time.monotonic() + _TRY_AGAIN_S
+        if (folder, why) not in self._told:
+            self._told.add((folder, why))
+            report("warning", "a stream in the spool cannot be sent from here; it waits", stream=folder.name, why=why)
 
     def damaged(self, path: Path, what: str) -> None:
         """Say, once, that a file of the spool is damaged."""
@@ -144,7 +167,10 @@ class Backlog:
             if parcel is not None:
                 return parcel
             self._parked.popleft()
-        while self._adopted:
+        while self._adopted or self._may_be_more:
+            if not self._adopted:
+                self.look_round(self._own)
+                continue
             stream = self._adopted[0]
             try:
                 parcel = self._parcel_of(stream, max_records, max_bytes)

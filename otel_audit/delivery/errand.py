@@ -14,6 +14,7 @@ from typing import Literal, Protocol
 from otel_audit.config import Settings
 from otel_audit.delivery.backlog import Backlog
 from otel_audit.delivery.endpoint import Endpoint
+from otel_audit.delivery.identity import authentication
 from otel_audit.delivery.marking import marking
 from otel_audit.delivery.outbox import Parcel
 from otel_audit.delivery.resource import EncodedResource
@@ -21,6 +22,8 @@ from otel_audit.delivery.sender import Sender
 from otel_audit.delivery.transport import Transport
 from otel_audit.disk import Disk
 from otel_audit.errors import SpoolUnreadableError, SpoolUnwritableError, UnwritableError
+from otel_audit.model.printing import public_url
+from otel_audit.spool.destination import Destination, identity_of
 from otel_audit.spool.pools import Pools
 
 __all__ = ["Tally", "Work", "left_behind", "run_errand"]
@@ -104,13 +107,21 @@ class _Errand:
         self._work.let_go()
 
 
-def left_behind(pools: Pools, disk: Disk, endpoint: str | None, clock_ns: Callable[[], int] = time.time_ns) -> Backlog:
+def left_behind(
+    pools: Pools, disk: Disk, target: Endpoint | None, clock_ns: Callable[[], int] = time.time_ns
+) -> Backlog:
     """What dead processes left in a spool and what is parked there, as work.
 
     Args:
-        endpoint: only streams whose records are to go there are taken over; None: all.
+        target: only streams whose records are to go there, and in the same name, are taken over; None: all.
     """
-    return Backlog(pools, disk, endpoint, marking(clock_ns), EncodedResource().current)
+    resource = EncodedResource().current
+    destination = None
+    if target is not None:
+        known = authentication(target)
+        identity = lambda: identity_of(known, pools.root, disk)  # noqa: E731
+        destination = Destination(public_url(target.url), identity, resource)
+    return Backlog(pools, disk, destination, marking(clock_ns), resource)
 
 
 def run_errand(

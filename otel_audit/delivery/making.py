@@ -9,6 +9,7 @@ from pathlib import Path
 from otel_audit.config import Settings
 from otel_audit.delivery.backlog import Backlog
 from otel_audit.delivery.endpoint import Endpoint
+from otel_audit.delivery.identity import authentication
 from otel_audit.delivery.marking import marking
 from otel_audit.delivery.notices import report
 from otel_audit.delivery.outbox import Outbox
@@ -20,6 +21,7 @@ from otel_audit.disk import Disk
 from otel_audit.errors import ConfigError, SpoolUnwritableError
 from otel_audit.model.printing import public_url
 from otel_audit.otlp.stamp import stream_stamp
+from otel_audit.spool.destination import Destination, identity_of
 from otel_audit.spool.places import POOLS
 from otel_audit.spool.pools import Pools
 from otel_audit.spool.stream import OwnStream, open_spool
@@ -64,6 +66,7 @@ class OutboxMaker:
     ) -> None:
         self._settings, self._resource, self._mark = settings, resource, marking(clock_ns)
         self._endpoint = public_url(endpoint.url)
+        self._authentication = authentication(endpoint)
         self._new_stream_id, self._disk = new_stream_id, disk
         self._root: Path | None = None
         if settings.durability in {"disk", "process"}:
@@ -100,6 +103,9 @@ class OutboxMaker:
     def _on_disk(self, root: Path) -> SpoolOutbox:
         settings, disk = self._settings, self._disk
         pools = Pools(root, disk, settings.spool_keep_s, settings.spool_keep_bytes, on_mended=_say_mended)
+        destination = Destination(
+            self._endpoint, lambda: identity_of(self._authentication, root, disk), self._resource.current
+        )
         return SpoolOutbox(
             pools=pools,
             open_stream=lambda: OwnStream(
@@ -111,9 +117,10 @@ class OutboxMaker:
                 stamp=stream_stamp,
                 synced=settings.durability == "disk",
                 segment_bytes=settings.spool_segment_bytes,
+                identity=destination.identity(),
             ),
             mark=self._mark,
-            backlog=Backlog(pools, disk, self._endpoint, self._mark, self._resource.current, SecondTries()),
+            backlog=Backlog(pools, disk, destination, self._mark, self._resource.current, SecondTries()),
             max_bytes=settings.spool_max_bytes,
             batch_records=settings.batch_max_records,
             batch_bytes=settings.batch_max_bytes,

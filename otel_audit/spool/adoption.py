@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from contextlib import suppress
 from pathlib import Path
 
 from otel_audit.disk import TMP_SUFFIX, Disk
 from otel_audit.errors import SpoolFileError, UnwritableError
+from otel_audit.spool.destination import Destination
+from otel_audit.spool.format import Header
 from otel_audit.spool.owner import OwnerLock
 from otel_audit.spool.places import DELIVERED, OWNER, STREAMS, is_stream_id, segments
 from otel_audit.spool.pools import Pools
@@ -25,7 +29,7 @@ class AdoptedStream:
 
     Attributes:
         reader: gives what is left, batch by batch.
-        endpoint: where its records are to go; "" if no file of it can tell.
+        header: of its first file that can tell, or an empty one.
         has_begun: whether it ever held a record; else there is nothing to tell of it.
 
     Raises:
@@ -38,7 +42,7 @@ class AdoptedStream:
         self._lock = lock
         self._disk, self._pools, self._on_damage = disk, pools, on_damage
         files = [path for _, path in segments(self.folder)]
-        self.endpoint = _endpoint_of(files)
+        self.header = _header_of(files)
         self.has_begun = bool(files) or DeliveredMark(self.folder).read()[2] > 0
         self.reader = StreamReader(
             self.folder, lambda path, name, pool: pools.take_in(path, self.stream_id, name, pool), on_damage
@@ -64,41 +68,57 @@ class AdoptedStream:
 
 def adopt(
     root: Path,
-    endpoint: str | None,
+    destination: Destination | None,
     pools: Pools,
     disk: Disk,
     on_damage: Callable[[Path, str], None],
     *,
-    known: frozenset[str] = frozenset(),
+    known: Container[str] = (),
+    most: int = sys.maxsize,
+    on_foreign: Callable[[Path, str], None] = lambda folder, why: None,
 ) -> list[AdoptedStream]:
-    """Every stream whose process is gone and whose records are to go to an endpoint; None: to any.
+    """Streams whose process is gone and whose records are to go to a destination; None: to any.
 
     Args:
         known: streams not to look at.
+        most: how many to take; each holds a file open.
         on_damage: also told of a folder that cannot be looked at; it stays as it is.
+        on_foreign: told of each stream that cannot be sent from here, and why.
 
     Raises:
         OSError: nothing can be looked at.
+        SpoolUnwritableError: the spool's key cannot be read.
     """
-    found = []
+    found: list[AdoptedStream] = []
     try:
-        folders = sorted((root / STREAMS).iterdir())
+        folders = sorted(path for path in (root / STREAMS).iterdir() if path.name not in known)
     except FileNotFoundError:
         return []
     for folder in folders:
-        if folder.name in known or not is_stream_id(folder.name):
+        if len(found) >= most:
+            break
+        if not is_stream_id(folder.name):
             continue
         try:
             stream = _adopted(folder, pools, disk, on_damage)
         except FileNotFoundError:
             continue  # another process has come to its end meanwhile
+        except PermissionError:
+            on_foreign(folder, "it belongs to another user")
+            continue
         except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                break  # the application needs them all; later
             on_damage(folder, f"it cannot be looked at: {error}")
             continue
-        if stream is not None and (endpoint is None or stream.endpoint in ("", endpoint)):
-            found.append(stream)
-        elif stream is not None:
+        if stream is None:
+            continue
+        why = destination.refusal(stream.header) if destination is not None else ""
+        if why:
             stream.let_go()
+            on_foreign(folder, why)
+        else:
+            found.append(stream)
     return found
 
 
@@ -125,10 +145,10 @@ def _remove_stillborn(folder: Path, disk: Disk) -> None:
             disk.remove_folder(folder)
 
 
-def _endpoint_of(files: list[Path]) -> str:
+def _header_of(files: list[Path]) -> Header:
     for path in files:
         try:
-            return read_header(path)[0].endpoint
+            return read_header(path)[0]
         except SpoolFileError:
             continue
-    return ""
+    return Header("", 0, "", b"")

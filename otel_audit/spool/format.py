@@ -75,6 +75,7 @@ class Header:
         resource, schema_url: which service they come from, as OTLP has it.
         reason: in a file of refused records, the peer's answer.
         rejected: in such a file, how many of the records the peer refused.
+        identity: a keyed hash of what its process authenticates with; "" in files of an earlier release.
     """
 
     stream_id: str
@@ -84,6 +85,7 @@ class Header:
     schema_url: str = ""
     reason: str = ""
     rejected: int = 0
+    identity: str = ""
 
 
 def format_entry(kind: int, number: int, payload: bytes) -> bytes:
@@ -102,6 +104,7 @@ def format_header(header: Header) -> bytes:
         "schema_url": header.schema_url,
         "reason": header.reason,
         "rejected": header.rejected,
+        "identity": header.identity,
     }
     encoded = json.dumps(facts, separators=(",", ":")).encode()
     return format_entry(Kind.HEADER, 0, _LENGTH.pack(len(encoded)) + encoded + header.resource)
@@ -132,6 +135,7 @@ def parse_header(content: bytes) -> tuple[Header, int]:
             schema_url=str(facts["schema_url"]),
             reason=str(facts["reason"]),
             rejected=int(facts["rejected"]),
+            identity=str(facts.get("identity", "")),
         )
     except SpoolFileError:
         raise

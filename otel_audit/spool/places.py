@@ -4,6 +4,7 @@
 <spool>/sent/<stream>.<file>      delivered, and kept for a while
 <spool>/parked/<stream>.<parked>  refused by the peer; stays until somebody decides, then goes to `sent`
 <spool>/aside/<stream>.<file>     damaged or foreign, kept whole; nothing deletes it
+<spool>/key                       what identities are hashed under; see `destination.py`
 
 <file>   = <sequence, 8 digits>-<number of its first record, 16 digits>.spool
 <parked> = <how many records, 8 digits>-<number of the first, 16 digits>.refused.spool
@@ -18,6 +19,7 @@ from pathlib import Path
 __all__ = [
     "ASIDE",
     "DELIVERED",
+    "KEY",
     "OWNER",
     "PARKED",
     "POOLS",
@@ -30,7 +32,7 @@ __all__ = [
 ]
 
 STREAMS, SENT, PARKED, ASIDE = "streams", "sent", "parked", "aside"
-OWNER, DELIVERED = "owner", "delivered"
+OWNER, DELIVERED, KEY = "owner", "delivered", "key"
 POOLS = (STREAMS, SENT, PARKED, ASIDE)
 
 _STREAM = r"[0-9A-Za-z_-]{1,64}"

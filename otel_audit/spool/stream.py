@@ -59,6 +59,7 @@ class OwnStream:
         root: the spool.
         new_stream_id: gives an id nobody else has.
         endpoint: where its records are to go.
+        identity: see `destination.py`.
         resource: the serialized Resource and its schema URL, the same tuple as long as they do not change.
         stamp: makes the bytes that number a record, for a stream.
         synced: fsync what is written (durability `disk`), or leave it to the operating system (`process`).
@@ -82,9 +83,10 @@ class OwnStream:
         stamp: Callable[[str], Callable[[int], bytes]],
         synced: bool,
         segment_bytes: int,
+        identity: str = "",
     ) -> None:
         self._disk = disk
-        self._endpoint, self._resource = endpoint, resource
+        self._endpoint, self._identity, self._resource = endpoint, identity, resource
         self._synced = synced
         self._segment_bytes = segment_bytes
         try:
@@ -203,7 +205,7 @@ class OwnStream:
     def _next(self, described: tuple[bytes, str]) -> AppendFile:
         self._sequence += 1
         name = SegmentName(self._sequence, self.last + 1)
-        header = Header(self.stream_id, name.first, self._endpoint, *described)
+        header = Header(self.stream_id, name.first, self._endpoint, *described, identity=self._identity)
         final = self.folder / name.format()
         tmp = final.with_name(final.name + TMP_SUFFIX)
         content = format_header(header)

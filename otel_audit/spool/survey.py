@@ -10,8 +10,8 @@ from typing import Literal
 
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
-from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
+from otel_audit.spool.destination import service_name
 from otel_audit.spool.format import Entry, Kind
 from otel_audit.spool.holdings import Held, Holdings, holdings, read_held, read_waiting
 from otel_audit.spool.owner import is_owned, owner_facts
@@ -215,14 +215,6 @@ def parked_records(root: Path) -> int:
     except OSError:
         return 0
     return sum(name.name.sequence for name in names if name is not None)
-
-
-def service_name(resource: bytes) -> str:
-    try:
-        attributes = Resource.FromString(resource).attributes
-    except DecodeError:
-        return ""
-    return next((a.value.string_value for a in attributes if a.key == "service.name"), "")
 
 
 def observed_ns(record: bytes) -> int | None:

@@ -14,6 +14,7 @@ from otel_audit.delivery.queue import DeliveryQueue
 from otel_audit.delivery.room import size_of
 from otel_audit.delivery.spooled import SpoolOutbox
 from otel_audit.disk import Disk
+from otel_audit.spool.destination import Destination
 from otel_audit.spool.places import POOLS
 from otel_audit.spool.pools import Pools
 from otel_audit.spool.stream import OwnStream, open_spool
@@ -92,7 +93,7 @@ class Maker:
                 segment_bytes=segment_bytes,
             ),
             mark=mark,
-            backlog=Backlog(pools, self.disk, ENDPOINT, mark, lambda: described),
+            backlog=Backlog(pools, self.disk, Destination(ENDPOINT), mark, lambda: described),
             max_bytes=max_bytes,
             batch_records=batch,
             batch_bytes=batch_bytes,

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from otel_audit.config import Settings
 from otel_audit.delivery.backlog import Backlog
-from otel_audit.delivery.endpoint import resolve_endpoint
+from otel_audit.delivery.endpoint import Endpoint, resolve_endpoint
 from otel_audit.delivery.errand import Tally, Work, left_behind, run_errand
 from otel_audit.delivery.parcel import Parcel
 from otel_audit.delivery.resend import Copies, lost
@@ -48,8 +48,8 @@ def sent(peer: Peer) -> list[tuple[str, str, int]]:
     ]
 
 
-def behind(spool: FilledSpool, endpoint: str | None = None) -> Backlog:
-    work = left_behind(spool.pools, spool.disk, endpoint)
+def behind(spool: FilledSpool, target: Endpoint | None = None) -> Backlog:
+    work = left_behind(spool.pools, spool.disk, target)
     work.look_round(frozenset())
     return work
 
@@ -255,8 +255,8 @@ def test_a_stream_that_the_archive_never_heard_of_is_lost_if_it_was_sent_there()
 
 
 def test_only_streams_for_the_endpoint_are_taken_over_unless_all_are(spool: FilledSpool, peer: Peer) -> None:
-    here = public_url(resolve_endpoint({}, argument=peer.url).url)
-    spool.stream("s1", endpoint=here).write(1).leave()
+    here = resolve_endpoint({}, argument=peer.url)
+    spool.stream("s1", endpoint=public_url(here.url)).write(1).leave()
     spool.stream("s2").write(1).leave()
     assert run(behind(spool, here), spool, peer).delivered == 1
     assert [path.name for path in (spool.root / "streams").iterdir()] == ["s2"]

@@ -16,6 +16,7 @@ from otel_audit.delivery.parcel import Parcel
 from otel_audit.disk import Disk
 from otel_audit.errors import OtelAuditError, SpoolUnwritableError
 from otel_audit.spool import owner
+from otel_audit.spool.destination import Destination
 from otel_audit.spool.places import ASIDE, PARKED, POOLS, SENT, STREAMS, PoolFile
 from otel_audit.spool.pools import Pools, read_file
 from otel_audit.spool.stream import OwnStream, open_spool
@@ -96,7 +97,7 @@ class Process:
         self.pools = Pools(root, disk, 3600.0, 1 << 20)
         mark = lambda stream, state, last: f"!{stream} {state} {last}".encode()  # noqa: E731
         resource = lambda: self.described  # noqa: E731
-        self.backlog = Backlog(self.pools, disk, endpoint, mark, resource)
+        self.backlog = Backlog(self.pools, disk, endpoint and Destination(endpoint), mark, resource)
         self.own = Own(
             lambda: OwnStream(
                 root,

@@ -14,6 +14,7 @@ from otel_audit.disk import Disk
 from otel_audit.errors import UnwritableError
 from otel_audit.spool import owner
 from otel_audit.spool.adoption import AdoptedStream, adopt
+from otel_audit.spool.destination import Destination
 from otel_audit.spool.format import Kind
 from otel_audit.spool.owner import OwnerLock, is_owned
 from otel_audit.spool.places import ASIDE, DELIVERED, OWNER, SENT, STREAMS, SegmentName, segments
@@ -33,13 +34,13 @@ class Adopter:
     """One that looks round, and what it was told."""
 
     def __init__(self, pools: Pools, endpoint: str | None = ENDPOINT) -> None:
-        self._pools, self._endpoint = pools, endpoint
+        self._pools, self._destination = pools, endpoint and Destination(endpoint)
         self.told: list[tuple[str, str]] = []
 
     def look(self, *known: str) -> list[AdoptedStream]:
         return adopt(
             self._pools.root,
-            self._endpoint,
+            self._destination,
             self._pools,
             Disk(),
             lambda path, what: self.told.append((path.name, what)),
@@ -77,7 +78,7 @@ def streams(pools: Pools) -> list[str]:
 def test_what_a_killed_process_left_is_taken_over_and_nothing_of_it_stays(pools: Pools) -> None:
     left_by_the_dead(pools, "s1", b"a", b"b")
     (stream,) = Adopter(pools).look()
-    assert (stream.stream_id, stream.endpoint, stream.has_begun) == ("s1", ENDPOINT, True)
+    assert (stream.stream_id, stream.header.endpoint, stream.has_begun) == ("s1", ENDPOINT, True)
     assert delivered(stream) == [b"a#1", b"b#2"]
     assert streams(pools) == []
     assert len(pools.files(SENT)) == 1
@@ -133,7 +134,7 @@ def test_records_for_another_endpoint_are_left_alone(pools: Pools) -> None:
 def test_one_for_any_endpoint_takes_all(pools: Pools) -> None:
     for stream_id, endpoint in (("s1", "http://here"), ("s2", "http://there")):
         left_by_the_dead(pools, stream_id, endpoint=endpoint)
-    assert [stream.endpoint for stream in Adopter(pools, None).look()] == ["http://here", "http://there"]
+    assert [stream.header.endpoint for stream in Adopter(pools, None).look()] == ["http://here", "http://there"]
 
 
 def test_the_first_header_that_can_be_read_says_where_a_stream_is_to_go(pools: Pools) -> None:
@@ -145,7 +146,7 @@ def test_the_first_header_that_can_be_read_says_where_a_stream_is_to_go(pools: P
     for _, path in segments(folder):
         path.write_bytes(b"damaged")
     (anybodys,) = Adopter(pools).look()
-    assert anybodys.endpoint == ""
+    assert anybodys.header.endpoint == ""
 
 
 def test_no_spool_no_streams(tmp_path: Path) -> None:

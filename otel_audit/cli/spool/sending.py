@@ -46,7 +46,10 @@ TimeoutOption = Annotated[
     float, typer.Option("--timeout", min=0.1, metavar="SECONDS", help="Give up after this long without any success.")
 ]
 AnyEndpointOption = Annotated[
-    bool, typer.Option("--any-endpoint", help="Also records that were meant for another endpoint.")
+    bool,
+    typer.Option(
+        "--any-endpoint", help="Also records that were meant for another endpoint, or written with other credentials."
+    ),
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
 
@@ -86,7 +89,7 @@ def _deliver(
     address = public_url(target.url)
     streams = [stream for stream in survey(root).streams if stream.state == "left"]
     disk = Disk()
-    work = left_behind(pools_of(root, settings, disk), disk, None if any_endpoint else address)
+    work = left_behind(pools_of(root, settings, disk), disk, None if any_endpoint else target)
     work.look_round(frozenset())
     with progress_bar(sum(stream.waiting_records for stream in streams), quiet) as progress:
         tally = run_errand(work, root, target, settings, patience_s=timeout, progress=progress)
@@ -102,7 +105,9 @@ def _why(tally: Tally, left: Sequence[StreamSurvey], address: str) -> str:
     if tally.trouble:
         return tally.trouble
     others = dict.fromkeys(stream.endpoint for stream in left if stream.endpoint not in ("", address))
-    return f"meant for {', '.join(others)}; --any-endpoint sends them too" if others else "they came meanwhile"
+    if others:
+        return f"meant for {', '.join(others)}; --any-endpoint sends them too"
+    return "written with other credentials, or they came meanwhile; --any-endpoint sends them too"
 
 
 def _retry(
@@ -128,7 +133,7 @@ def _retry(
     for there, files in _by_endpoint(parked, target, given=endpoint is not None, any_endpoint=any_endpoint):
         typer.echo(f"sending to {there.shown_url}", err=True)
         disk = Disk()
-        work = left_behind(pools_of(root, settings, disk), disk, there.shown_url)
+        work = left_behind(pools_of(root, settings, disk), disk, there)
         records = work.retry([one.path for one in files])
         count += records
         with progress_bar(records, quiet) as progress:
