@@ -299,6 +299,14 @@ class ReaderUnavailableError(QueryError):
     advice = "Check the reader's address or folder and try again."
 
 
+class ReadLimitError(QueryError):
+    """The read took longer than one may."""
+
+    http_status = 503
+    exit_code = 75
+    advice = "Ask for less: a shorter time with since and until, one actor, owner or entity, or a smaller limit."
+
+
 # --- verification ----------------------------------------------------------------------------------------------------
 
 

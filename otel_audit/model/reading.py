@@ -9,7 +9,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from otel_audit.errors import InvalidCursorError, InvalidFilterError
 from otel_audit.model.filters import (
@@ -25,9 +25,17 @@ from otel_audit.model.ids import Id, IdLike
 from otel_audit.model.pages import Cursor, Page, format_cursor, parse_cursor
 from otel_audit.model.record import ActivityRecord, EntityRef
 
-__all__ = ["RecordReads"]
+__all__ = ["RecordReads", "Selection"]
 
 _STREAM_ROWS = 5_000
+
+
+class Selection(NamedTuple):
+    """Records in the order asked for; `cut`: fewer than asked for although others match, for they would take too much
+    room at once."""
+
+    records: Sequence[ActivityRecord]
+    cut: bool = False
 
 
 class RecordReads(ABC):
@@ -36,16 +44,21 @@ class RecordReads(ABC):
     # --- what a storage supplies ---
 
     @abstractmethod
-    def _select(
-        self, where: Filter, order: Order, limit: int | None, beyond: tuple[int, str] | None
-    ) -> Sequence[ActivityRecord]:
-        """The first `limit` matching records in `order` (None: all), strictly past the order key `beyond`."""
+    def _select(self, where: Filter, order: Order, limit: int | None, beyond: tuple[int, str] | None) -> Selection:
+        """The first `limit` matching records in `order` (None: all), strictly past the order key `beyond`.
+
+        Where so many would be too much to hold at once, fewer, but at least one, and `cut`.
+        """
 
     @abstractmethod
     def _select_log(
         self, where: Filter, after: LogPosition, limit: int
     ) -> tuple[Sequence[ActivityRecord], LogPosition | None]:
-        """The first `limit` matching records after a place in the log, and the place of the last of them."""
+        """The first `limit` matching records after a place in the log, and the place of the last of them.
+
+        Fewer, but at least one, where so many would be too much to hold at once. With none, the place asked for by its
+        log's full name, or None where there is no log yet.
+        """
 
     @abstractmethod
     def get_by_id(self, record_id: IdLike) -> ActivityRecord | None:
@@ -116,9 +129,19 @@ class RecordReads(ABC):
         checked_limit(limit)
         order = checked_order(order)
         if limit is None:
-            return list(self._select(where, order, None, None))
-        newest = list(self._select(where, "desc", limit, None))
+            return list(self._all(where, order, None))
+        newest = list(self._all(where, "desc", limit))
         return newest if order == "desc" else newest[::-1]
+
+    def _all(self, where: Filter, order: Order, limit: int | None) -> Iterator[ActivityRecord]:
+        beyond: tuple[int, str] | None = None
+        while True:
+            found, cut = self._select(where, order, limit, beyond)
+            yield from found
+            limit = None if limit is None else limit - len(found)
+            if not cut or limit == 0:
+                return
+            beyond = found[-1].order_key
 
     def search(
         self,
@@ -129,7 +152,7 @@ class RecordReads(ABC):
         order: Order | None = None,
         after: LogPosition | None = None,
     ) -> Page:
-        """One page of the records that match.
+        """One page of the records that match: at most `limit`, and fewer where they would take too much room.
 
         Pages walk in `order` (default "desc": newest first). With `cursor` the filter and order are the cursor's own;
         giving others is an error. With `after` the page is in log order, the order of commit, so that reading on from
@@ -154,9 +177,9 @@ class RecordReads(ABC):
             if order is not None and order != parsed.order:
                 raise InvalidCursorError("the cursor was made with another order")
             at, beyond = parsed, parsed.key
-        found = self._select(at.filter, at.order, limit + 1, beyond)
+        found, cut = self._select(at.filter, at.order, limit + 1, beyond)
         records = tuple(found[:limit])
-        more = len(found) > limit
+        more = cut or len(found) > limit
         return Page(records, format_cursor(Cursor(at.filter, at.order, records[-1].order_key)) if more else None)
 
     def iter_records(
@@ -171,9 +194,9 @@ class RecordReads(ABC):
     def _iter_ordered(self, where: Filter, order: Order) -> Iterator[ActivityRecord]:
         beyond: tuple[int, str] | None = None
         while True:
-            found = self._select(where, order, _STREAM_ROWS, beyond)
+            found, cut = self._select(where, order, _STREAM_ROWS, beyond)
             yield from found
-            if len(found) < _STREAM_ROWS:
+            if not cut and len(found) < _STREAM_ROWS:
                 return
             beyond = found[-1].order_key
 
@@ -181,7 +204,7 @@ class RecordReads(ABC):
         while True:
             found, position = self._select_log(where, after, _STREAM_ROWS)
             yield from found
-            if len(found) < _STREAM_ROWS or position is None:
+            if not found or position is None:
                 return
             after = position
 

@@ -46,7 +46,8 @@ class FileFacts:
     """What a reader needs to know of a file.
 
     `id_span`: least and greatest `record_id`, None when unknown. `groups`: per row group its last log index and the
-    span of its `occurred_at`, flat.
+    span of its `occurred_at`, flat. `row_bytes`: what a row takes once decompressed, on average, in the row group where
+    rows are largest.
     """
 
     path: str
@@ -57,6 +58,7 @@ class FileFacts:
     max_us: int
     id_span: tuple[str, str] | None
     groups: array[int] = field(repr=False)
+    row_bytes: int
 
     @property
     def rows(self) -> int:
@@ -163,9 +165,11 @@ def _read_facts(path: Path) -> FileFacts:
             groups = array("q")
             ids: list[tuple[str, str] | None] = []
             last = footer.first - 1
+            row_bytes = 1
             for number in range(metadata.num_row_groups):
                 group = metadata.row_group(number)
                 last += group.num_rows
+                row_bytes = max(row_bytes, group.total_byte_size // max(1, group.num_rows))
                 times = group.column(at_time).statistics
                 span = (times.min_raw, times.max_raw) if times is not None and times.has_min_max else whole
                 groups.extend((last, *span))
@@ -181,4 +185,4 @@ def _read_facts(path: Path) -> FileFacts:
         raise unreadable(path, error) from error
     known = [pair for pair in ids if pair is not None]
     id_span = (min(low for low, _ in known), max(high for _, high in known)) if len(known) == len(ids) > 0 else None
-    return FileFacts(str(path), footer.log, footer.first, footer.last, *whole, id_span, groups)
+    return FileFacts(str(path), footer.log, footer.first, footer.last, *whole, id_span, groups, row_bytes)

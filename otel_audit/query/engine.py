@@ -26,6 +26,7 @@ from otel_audit.errors import (
     ReaderUnavailableError,
     StorageError,
 )
+from otel_audit.model.interrupts import interruptible
 from otel_audit.query.rows import RECORD_COLUMNS
 from otel_audit.query.statements import script, statement
 
@@ -111,9 +112,10 @@ class Engine:
 
         Raises:
             duckdb.Error: the caller decides whether another try is worth it, and translates.
+            Exception: what the read around it was ended with.
             ClosedError: after `close()`.
         """
-        with self._cursor() as cursor:
+        with self._cursor() as cursor, interruptible(cursor.interrupt):
             found: list[tuple[Any, ...]] = cursor.execute(statement(name), parameters).fetchall()
             return found
 

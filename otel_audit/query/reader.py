@@ -11,27 +11,19 @@ from otel_audit.errors import InvalidFilterError, NotADataFolderError
 from otel_audit.model.completeness import Completeness
 from otel_audit.model.filters import Filter, LogPosition, Order, checked_record_id
 from otel_audit.model.ids import Id, IdLike, format_id, parse_id
-from otel_audit.model.reading import RecordReads
+from otel_audit.model.reading import RecordReads, Selection
 from otel_audit.model.record import ActivityRecord
 from otel_audit.model.streams import StreamReport
-from otel_audit.query.catalog import Catalog, FileFacts, Snapshot
-from otel_audit.query.conditions import condition_parameters, never_matches, selective, span_of
+from otel_audit.query.catalog import Catalog, Snapshot
+from otel_audit.query.conditions import condition_parameters, never_matches, span_of
 from otel_audit.query.engine import Engine
 from otel_audit.query.moving import over_moving_files
-from otel_audit.query.plan import Part, Walk
-from otel_audit.query.rows import order_key, records_from_rows
+from otel_audit.query.rows import fitting, order_key, records_from_rows
+from otel_audit.query.search import FIRST_ROWS, GROWTH, Search, rows_fitting
 from otel_audit.query.streams import FOLDER, StreamReads
 
 __all__ = ["DuckDBReader"]
 
-_FIRST_ROWS = 65_536
-"""Rows looked at first: one or two row groups, so that a busy key's newest records cost one small statement."""
-_FIRST_FILES = 64
-"""Small files: to open one costs more than to read it."""
-_GROWTH = 16
-"""A further statement costs about as much as passing over a million rows by Bloom filters, so there should be few."""
-_MOST_PLACES = 1_000
-"""Above this many wanted records, whole rows are read at once: places first would read most row groups twice."""
 _ID_FIELDS = frozenset({"actor_id", "owner_id", "entity_id", "tenant_id"})
 
 Row = tuple[Any, ...]
@@ -46,7 +38,7 @@ class DuckDBReader(RecordReads):
 
     Args:
         data_dir: the folder a collector writes; nothing in it is changed and no lock is taken.
-        settings: `query_threads` and `query_memory_bytes`; default from the environment.
+        settings: `query_threads`, `query_memory_bytes` and `read_answer_bytes`; default from the environment.
 
     Raises:
         NotADataFolderError: no such folder, or one that holds something else.
@@ -59,7 +51,9 @@ class DuckDBReader(RecordReads):
         root = Path(data_dir)
         if not root.is_dir():
             raise NotADataFolderError(f"{root} is not a folder")
-        self._engine = Engine(root, settings or load_settings(), logs=[root / FOLDER])
+        settings = settings or load_settings()
+        self._most_bytes: int = settings.read_answer_bytes
+        self._engine = Engine(root, settings, logs=[root / FOLDER])
         self._catalog = Catalog(root)
         self._streams = StreamReads(root, self._engine, self._catalog)
 
@@ -75,10 +69,11 @@ class DuckDBReader(RecordReads):
 
     # --- what RecordReads asks for ---
 
-    def _select(
-        self, where: Filter, order: Order, limit: int | None, beyond: tuple[int, str] | None
-    ) -> Sequence[ActivityRecord]:
-        return self._read(lambda snapshot: _Search(self._engine, snapshot, where, order, limit, beyond).records())
+    def _select(self, where: Filter, order: Order, limit: int | None, beyond: tuple[int, str] | None) -> Selection:
+        def ask(snapshot: Snapshot) -> Selection:
+            return Search(self._engine, snapshot, where, order, self._most_bytes).select(limit, beyond)
+
+        return self._read(ask)
 
     def _select_log(
         self, where: Filter, after: LogPosition, limit: int
@@ -146,111 +141,25 @@ class DuckDBReader(RecordReads):
         self, snapshot: Snapshot, where: Filter, after: LogPosition, limit: int
     ) -> tuple[Sequence[ActivityRecord], LogPosition | None]:
         log = _log_of(snapshot, after)
+        start = LogPosition(log, after.log_index) if log else None
         files = [file for file in snapshot.files if file.log == log and file.last > after.log_index]
         if not files or never_matches(where):
-            return (), None
+            return (), start
         end = files[-1].last
-        first, step = max(after.log_index + 1, files[0].first), max(_FIRST_ROWS, limit)
+        most = min(limit, rows_fitting(files, self._most_bytes))
+        first, step = max(after.log_index + 1, files[0].first), max(FIRST_ROWS, most)
         found: list[Row] = []
-        while first <= end and len(found) < limit:
+        while first <= end and len(found) < most:
             last = min(first + step - 1, end)
             paths = [file.path for file in files if file.first <= last and file.last >= first]
-            parameters = condition_parameters(where, paths, first, last) | {"most": limit - len(found)}
+            parameters = condition_parameters(where, paths, first, last) | {"most": most - len(found)}
             found += self._engine.rows("log_order", parameters)
-            first, step = last + 1, step * _GROWTH
-        return records_from_rows(found), LogPosition(log, found[-1][2]) if found else None
+            first, step = last + 1, step * GROWTH
+        found = found[: max(1, fitting(found, self._most_bytes))]
+        return records_from_rows(found), LogPosition(log, found[-1][2]) if found else start
 
     def _read(self, ask: Callable[[Snapshot], T]) -> T:
         return over_moving_files(self._engine, self._catalog.snapshot, ask, self._catalog.forget_listing)
-
-
-class _Search:
-    """One ordered search over one snapshot."""
-
-    def __init__(
-        self,
-        engine: Engine,
-        snapshot: Snapshot,
-        where: Filter,
-        order: Order,
-        limit: int | None,
-        beyond: tuple[int, str] | None,
-    ) -> None:
-        self._engine = engine
-        self._where = where
-        self._limit = limit
-        self._descending = order == "desc"
-        self._statement = "newest" if self._descending else "oldest"
-        self._logs = len(snapshot.logs)
-        self._span = span_of(where).beyond(beyond, self._descending)
-        self._beyond = {"beyond_us": None if beyond is None else self._span.clamped(beyond[0]),
-                        "beyond_id": None if beyond is None else beyond[1]}  # fmt: skip
-        in_order = snapshot.by_newest if self._descending else snapshot.by_oldest
-        self._files: list[FileFacts] = [] if never_matches(where) else self._span.prune(in_order)
-        # Indexes name rows only within one log.
-        self._places_first = limit is not None and limit <= _MOST_PLACES and self._logs == 1 and not selective(where)
-
-    def records(self) -> list[ActivityRecord]:
-        """The answer, each record once."""
-        if not self._files:
-            return []
-        if self._limit is None:
-            return records_from_rows(
-                self._distinct(self._rows(Part([f.path for f in self._files], None, None, 0), None))
-            )
-        found = self._search(self._limit)
-        return records_from_rows(self._complete(found) if self._places_first else found)
-
-    def _search(self, limit: int) -> list[Row]:
-        walk = Walk(self._files, self._descending)
-        found: list[Row] = []
-        rows, files = 0, 0
-        part = walk.take(max(_FIRST_ROWS, 2 * limit), _FIRST_FILES)
-        while True:
-            found = self._first(found + self._rows(part, limit), limit)
-            rows, files = rows + part.rows, files + len(part.files)
-            if walk.edge_us is None:
-                return found
-            if len(found) == limit:
-                last_us = found[-1][0]
-                if walk.settles(last_us):
-                    return found
-                part = walk.take_reaching(last_us)
-                continue
-            # A key that was met is expected to go on as often; twice the rows that asks for, to be done in one more.
-            growth = 1 + 2 * (limit - len(found)) // len(found) if found else _GROWTH
-            part = walk.rest() if rows * growth * 2 >= walk.rows_left else walk.take(rows * growth, files * growth)
-
-    def _rows(self, part: Part, limit: int | None) -> list[Row]:
-        # A record stands at most once in a log, so this many rows hold enough different ones.
-        most = (1 << 60) if limit is None else limit * self._logs
-        name = f"{self._statement}_places" if self._places_first else self._statement
-        parameters = condition_parameters(self._where, part.files, part.first, part.last)
-        return self._engine.rows(name, parameters | self._beyond | {"most": most})
-
-    def _first(self, rows: list[Row], limit: int) -> list[Row]:
-        rows.sort(key=order_key, reverse=self._descending)
-        return self._distinct(rows)[:limit]
-
-    def _distinct(self, rows: list[Row]) -> list[Row]:
-        """Each record id once: its first row in the order asked for."""
-        firsts: dict[str, Row] = {}
-        for row in rows:
-            firsts.setdefault(row[1], row)
-        return list(firsts.values())
-
-    def _complete(self, places: list[Row]) -> list[Row]:
-        """The whole rows of places, in the same order."""
-        if not places:
-            return []
-        indexes = sorted(row[2] for row in places)
-        files = [file.path for file in self._files if any(file.first <= index <= file.last for index in indexes)]
-        rows = self._engine.rows(
-            "records_at",
-            {"files": files, "indexes": indexes, "first_index": indexes[0], "last_index": indexes[-1]},
-        )
-        whole = {row[2]: row for row in rows}
-        return [whole[place[2]] for place in places]
 
 
 def _log_of(snapshot: Snapshot, after: LogPosition) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from otel_audit.errors import ArchiveFaultError
@@ -11,7 +11,7 @@ from otel_audit.model.ids import Id, parse_id
 from otel_audit.model.json_values import parse_json
 from otel_audit.model.record import ActivityRecord, EntityRef, from_us
 
-__all__ = ["RECORD_COLUMNS", "RECORD_ROW", "order_key", "records_from_rows"]
+__all__ = ["RECORD_COLUMNS", "RECORD_ROW", "fitting", "order_key", "records_from_rows", "row_bytes"]
 
 RECORD_ROW = (
     "occurred_us",
@@ -50,6 +50,20 @@ _MEMO_IDS = 10_000
 def order_key(row: tuple[Any, ...]) -> tuple[int, str]:
     """What rows are ordered by; it stands first in every row that is looked for."""
     return row[0], row[1]
+
+
+def row_bytes(row: tuple[Any, ...]) -> int:
+    """About what a row takes in an answer."""
+    return sum(len(value) for value in row if type(value) is str)
+
+
+def fitting(rows: Sequence[tuple[Any, ...]], most_bytes: int) -> int:
+    """How many of the first rows take no more than so many bytes together."""
+    for at, row in enumerate(rows):
+        most_bytes -= row_bytes(row)
+        if most_bytes < 0:
+            return at
+    return len(rows)
 
 
 def records_from_rows(rows: Iterable[tuple[Any, ...]]) -> list[ActivityRecord]:

@@ -36,7 +36,7 @@ from otel_audit.model.ids import Id, IdLike, format_id, parse_id
 from otel_audit.model.pages import Cursor, Page, format_cursor
 from otel_audit.model.printing import public_url
 from otel_audit.model.problem_json import PROBLEM_MEDIA_TYPE, problem_type
-from otel_audit.model.reading import RecordReads
+from otel_audit.model.reading import RecordReads, Selection
 from otel_audit.model.record import ActivityRecord
 from otel_audit.model.record_json import format_position, page_from_json, record_from_json
 from otel_audit.model.streams import StreamReport, reports_from_json
@@ -109,24 +109,18 @@ class HttpReader(RecordReads):
 
     # --- what RecordReads asks for ---
 
-    def _select(
-        self, where: Filter, order: Order, limit: int | None, beyond: tuple[int, str] | None
-    ) -> Sequence[ActivityRecord]:
+    def _select(self, where: Filter, order: Order, limit: int | None, beyond: tuple[int, str] | None) -> Selection:
         asked = filter_query(where)
         if asked is None:
-            return []
+            return Selection([])
         if beyond is None:
             start: Query = [*asked, ("order", order)]
         else:
             start = [("cursor", format_cursor(Cursor(where, order, beyond)))]
-        found: list[ActivityRecord] = []
-        while True:
-            most = MAX_PAGE if limit is None else min(limit - len(found), MAX_PAGE)
-            page = self._page([*start, ("limit", str(most))])
-            found.extend(page.records)
-            if page.next_cursor is None or (limit is not None and len(found) >= limit):
-                return found
-            start = [("cursor", page.next_cursor)]
+        page = self._page([*start, ("limit", str(MAX_PAGE if limit is None else min(limit, MAX_PAGE)))])
+        if page.next_cursor is not None and not page.records:
+            raise self._unlike_ours("an empty page that is not the last one")
+        return Selection(page.records, page.next_cursor is not None and len(page.records) != limit)
 
     def _select_log(
         self, where: Filter, after: LogPosition, limit: int
@@ -134,6 +128,7 @@ class HttpReader(RecordReads):
         asked = filter_query(where)
         if asked is None:
             return [], None
+        limit = min(limit, MAX_PAGE)
         page = self._page([*asked, ("after", format_position(after)), ("limit", str(limit))])
         return page.records, page.position
 

@@ -15,7 +15,7 @@ from otel_audit.hooks.chain import Hook, HookChain
 from otel_audit.model.completeness import Completeness
 from otel_audit.model.filters import Filter, LogPosition, Order
 from otel_audit.model.ids import Id, IdLike
-from otel_audit.model.reading import RecordReads
+from otel_audit.model.reading import RecordReads, Selection
 from otel_audit.model.receipts import Receipt
 from otel_audit.model.record import ActivityRecord
 from otel_audit.model.streams import StreamReport
@@ -169,9 +169,7 @@ class LocalActivityLogRepo(RecordReads, Closing):
 
     # --- reading: what RecordReads asks for, from the same folder ---
 
-    def _select(
-        self, where: Filter, order: Order, limit: int | None, beyond: tuple[int, str] | None
-    ) -> Sequence[ActivityRecord]:
+    def _select(self, where: Filter, order: Order, limit: int | None, beyond: tuple[int, str] | None) -> Selection:
         return self._reader._select(where, order, limit, beyond)
 
     def _select_log(

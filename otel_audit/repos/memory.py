@@ -20,7 +20,7 @@ from otel_audit.model.completeness import Completeness
 from otel_audit.model.filters import Filter, LogPosition, Order, checked_record_id
 from otel_audit.model.ids import Id, IdLike
 from otel_audit.model.json_values import copy_object, format_json
-from otel_audit.model.reading import RecordReads
+from otel_audit.model.reading import RecordReads, Selection
 from otel_audit.model.receipts import Receipt
 from otel_audit.model.record import ActivityRecord
 from otel_audit.model.streams import StreamReport
@@ -130,9 +130,7 @@ class InMemoryActivityLogRepo(RecordReads, Closing):
 
     # --- reading: what RecordReads asks for ---
 
-    def _select(
-        self, where: Filter, order: Order, limit: int | None, beyond: tuple[int, str] | None
-    ) -> Sequence[ActivityRecord]:
+    def _select(self, where: Filter, order: Order, limit: int | None, beyond: tuple[int, str] | None) -> Selection:
         with self._lock:
             self._check_open()
             rows = self._ordered
@@ -142,7 +140,8 @@ class InMemoryActivityLogRepo(RecordReads, Closing):
             else:
                 end = len(rows) if beyond is None else bisect_left(rows, beyond, key=_order_key)
                 walk = iter(range(end - 1, -1, -1))
-            return [_copied(r) for r in islice((rows[at][1] for at in walk if where.matches(rows[at][1])), limit)]
+            hits = (rows[at][1] for at in walk if where.matches(rows[at][1]))
+            return Selection([_copied(record) for record in islice(hits, limit)])
 
     def _select_log(
         self, where: Filter, after: LogPosition, limit: int
@@ -154,7 +153,7 @@ class InMemoryActivityLogRepo(RecordReads, Closing):
             start = max(after.log_index + 1, 0)
             hits = (at for at in range(start, len(self._log)) if where.matches(self._log[at]))
             found = list(islice(hits, limit))
-            position = LogPosition(_LOG, found[-1]) if found else None
+            position = LogPosition(_LOG, found[-1] if found else after.log_index)
             return [_copied(self._log[at]) for at in found], position
 
     def get_by_id(self, record_id: IdLike) -> ActivityRecord | None:

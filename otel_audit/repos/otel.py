@@ -21,7 +21,7 @@ from otel_audit.hooks.chain import Hook, HookChain
 from otel_audit.model.completeness import Completeness
 from otel_audit.model.filters import Filter, LogPosition, Order
 from otel_audit.model.ids import Id, IdLike
-from otel_audit.model.reading import RecordReads
+from otel_audit.model.reading import RecordReads, Selection
 from otel_audit.model.receipts import Receipt
 from otel_audit.model.record import ActivityRecord
 from otel_audit.model.streams import StreamReport
@@ -208,9 +208,7 @@ class OTelActivityLogRepo(RecordReads, Closing):
 
     # --- reading: what RecordReads asks for, from wherever the records can be read ---
 
-    def _select(
-        self, where: Filter, order: Order, limit: int | None, beyond: tuple[int, str] | None
-    ) -> Sequence[ActivityRecord]:
+    def _select(self, where: Filter, order: Order, limit: int | None, beyond: tuple[int, str] | None) -> Selection:
         return self._opened()._select(where, order, limit, beyond)
 
     def _select_log(

@@ -23,8 +23,11 @@ Every error is a problem (RFC 9457), also 404 for an unknown path and 405 for an
 and repeated parameters are errors. Each example's summary is the request that gives it."""
 
 
-def create_app(reader: ActivityLogReader) -> FastAPI:
+def create_app(reader: ActivityLogReader, *, time_limit_s: float | None = None) -> FastAPI:
     """An application that answers /v1/audit/... from `reader`, and its OpenAPI document at /v1/audit/openapi.json.
+
+    Args:
+        time_limit_s: how long one read may take; it is ended then, as it is when its client goes away.
 
     Call it with full paths, or mount it at "/" or below a prefix. It has no start-up or shutdown, and does not close
     the reader. There is no authentication here: who may ask is decided by what stands before it.
@@ -37,7 +40,7 @@ def create_app(reader: ActivityLogReader) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
-    app.include_router(create_router(reader))
+    app.include_router(create_router(reader, time_limit_s=time_limit_s))
     app.add_exception_handler(HTTPException, _http_error)
     return app
 

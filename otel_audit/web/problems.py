@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Coroutine, Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import Any, ClassVar
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
@@ -17,24 +17,34 @@ from starlette.types import Message, Receive, Scope, Send
 
 from otel_audit.errors import OtelAuditError
 from otel_audit.model.problem_json import PROBLEM_MEDIA_TYPE, problem_from_error
+from otel_audit.web.bounded import bounded
 from otel_audit.web.paths import one_line
 
-__all__ = ["AuditRoute", "ElsewhereRoute", "answer", "error_answer", "http_problem", "unknown_path"]
+__all__ = [
+    "HEADERS",
+    "AuditRoute",
+    "ElsewhereRoute",
+    "answer",
+    "encoded",
+    "error_answer",
+    "http_problem",
+    "unknown_path",
+]
 
-_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 _RETRY_AFTER_S = "1"
 
 
 def answer(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """JSON as bytes, written straight from the values: integers keep all their digits."""
-    return Response(_encoded(value), status, {**_HEADERS, **(headers or {})}, "application/json")
+    return Response(encoded(value), status, {**HEADERS, **(headers or {})}, "application/json")
 
 
 def error_answer(error: OtelAuditError) -> Response:
     """The problem of one of our errors, with `Retry-After` where the same request may succeed later."""
     problem = problem_from_error(error)
     retry = {"Retry-After": _RETRY_AFTER_S} if error.retryable else {}
-    return Response(_encoded(problem), problem["status"], {**_HEADERS, **retry}, PROBLEM_MEDIA_TYPE)
+    return Response(encoded(problem), problem["status"], {**HEADERS, **retry}, PROBLEM_MEDIA_TYPE)
 
 
 def http_problem(status: int, detail: str, diagnostics: str, headers: Mapping[str, str] | None = None) -> Response:
@@ -46,7 +56,7 @@ def http_problem(status: int, detail: str, diagnostics: str, headers: Mapping[st
         "detail": detail,
         "diagnostics": diagnostics,
     }
-    return Response(_encoded(problem), status, {**_HEADERS, **(headers or {})}, PROBLEM_MEDIA_TYPE)
+    return Response(encoded(problem), status, {**HEADERS, **(headers or {})}, PROBLEM_MEDIA_TYPE)
 
 
 def unknown_path(path: str) -> Response:
@@ -55,7 +65,12 @@ def unknown_path(path: str) -> Response:
 
 
 class AuditRoute(APIRoute):
-    """A GET route that also answers HEAD, and whose every error is a problem."""
+    """A GET route that also answers HEAD, and whose every error is a problem.
+
+    `time_limit_s`: how long one read may take; None: as long as it takes.
+    """
+
+    time_limit_s: ClassVar[float | None] = None
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """As any route, but a wrong method is a match too: it is answered here, not by a later route."""
@@ -83,12 +98,12 @@ class AuditRoute(APIRoute):
             scope["method"] = method
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """The usual handler, with our errors made into answers."""
+        """The usual handler, with our errors made into answers, and a read that ends with its client or its time."""
         inner = super().get_route_handler()
 
         async def handler(request: Request) -> Response:
             try:
-                return await inner(request)
+                return await bounded(request, inner, self.time_limit_s)
             except OtelAuditError as error:
                 return error_answer(error)
 
@@ -124,5 +139,6 @@ def _internal_error() -> Response:
     return http_problem(500, "the request could not be answered", OtelAuditError.advice)
 
 
-def _encoded(value: Any) -> bytes:
+def encoded(value: Any) -> bytes:
+    """A JSON value as bytes."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()

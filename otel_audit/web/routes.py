@@ -6,36 +6,39 @@ request.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
 from otel_audit.errors import InvalidFilterError, RecordNotFoundError
 from otel_audit.model.completeness import completeness_to_json
-from otel_audit.model.filters import checked_order, entity_filter
+from otel_audit.model.filters import Filter, checked_order, entity_filter
 from otel_audit.model.ids import MAX_ID_CHARS, Id, format_id, parse_id
 from otel_audit.model.pages import Page
 from otel_audit.model.problem_json import PROBLEM_MEDIA_TYPE, problem_from_error
-from otel_audit.model.record import ActivityRecord
-from otel_audit.model.record_json import page_to_json, parse_position, record_to_json
+from otel_audit.model.record_json import parse_position, record_to_json
 from otel_audit.model.streams import reports_to_json
 from otel_audit.ports import ActivityLogReader, StreamReader
 from otel_audit.web import parameters, schemas
 from otel_audit.web.examples import ANSWERS, PREFIX, PROBLEMS, UNAVAILABLE
 from otel_audit.web.paths import path_names
+from otel_audit.web.pieces import page_answer
 from otel_audit.web.problems import AuditRoute, ElsewhereRoute, answer, unknown_path
 
 __all__ = ["create_router", "documented_answers"]
 
 
-def create_router(reader: ActivityLogReader) -> APIRouter:
+def create_router(reader: ActivityLogReader, *, time_limit_s: float | None = None) -> APIRouter:
     """Routes under /v1/audit that answer from `reader`; for `include_router` of any FastAPI application.
+
+    A read ends when its client goes away, and after `time_limit_s`.
 
     Errors under the prefix are problem details (RFC 9457) whatever the application does with its own. Who may read is
     the application's to decide: `include_router(create_router(reader), dependencies=[...])`.
     """
-    router = APIRouter(prefix=PREFIX, route_class=AuditRoute, tags=["audit"])
+    route_class: type[AuditRoute] = type("TimedRoute", (AuditRoute,), {"time_limit_s": time_limit_s})
+    router = APIRouter(prefix=PREFIX, route_class=route_class, tags=["audit"])
 
     def route(
         path: str, operation: str, summary: str, model: Any, takes: dict[str, Any]
@@ -67,7 +70,7 @@ def create_router(reader: ActivityLogReader) -> APIRouter:
             order=checked_order(values["order"]) if "order" in values else None,
             after=parse_position(values["after"]) if "after" in values else None,
         )
-        return answer(page_to_json(page))
+        return page_answer(page)
 
     @route(
         "/records/{record_id:path}",
@@ -95,9 +98,8 @@ def create_router(reader: ActivityLogReader) -> APIRouter:
     def list_by_entity(request: Request) -> Response:
         """The newest `limit` activities on it. In the type write a slash as %2F; `.` and `..` need the filters of
         `/records`, because many clients fold them into the path."""
-        options = _list_options(request)
-        entity = entity_filter(*path_names(request.scope, ["entity_type", "entity_id"]))
-        return _listed(reader.get_by_entity(entity, **options))
+        entity_type, entity_id = path_names(request.scope, ["entity_type", "entity_id"])
+        return _newest(reader, request, entity_ref=entity_filter(entity_type, entity_id))
 
     @route(
         "/actors/{actor_id:path}",
@@ -108,9 +110,8 @@ def create_router(reader: ActivityLogReader) -> APIRouter:
     )
     def list_by_actor(request: Request) -> Response:
         """The actor's newest `limit` activities."""
-        options = _list_options(request)
         (text,) = path_names(request.scope, ["actor_id"])
-        return _listed(reader.get_by_actor(_id(text, "actor_id"), **options))
+        return _newest(reader, request, actor_id=_id(text, "actor_id"))
 
     @route(
         "/owners/{owner_id:path}",
@@ -121,9 +122,8 @@ def create_router(reader: ActivityLogReader) -> APIRouter:
     )
     def list_by_owner(request: Request) -> Response:
         """The newest `limit` activities on the owner's data."""
-        options = _list_options(request)
         (text,) = path_names(request.scope, ["owner_id"])
-        return _listed(reader.get_by_owner(_id(text, "owner_id"), **options))
+        return _newest(reader, request, owner_id=_id(text, "owner_id"))
 
     @route(
         "/actions/{action:path}",
@@ -134,9 +134,8 @@ def create_router(reader: ActivityLogReader) -> APIRouter:
     )
     def list_by_action(request: Request) -> Response:
         """The newest `limit` activities with this verb."""
-        options = _list_options(request)
         (text,) = path_names(request.scope, ["action"])
-        return _listed(reader.get_by_action(text, **options))
+        return _newest(reader, request, action=text)
 
     @route("/count", "countRecords", "How many match", schemas.Count, parameters.documented(parameters.COUNT))
     def count_records(request: Request) -> Response:
@@ -193,19 +192,15 @@ def _nothing_here(request: Request) -> Response:
     return unknown_path(request.scope["path"])
 
 
-def _list_options(request: Request) -> dict[str, Any]:
+def _newest(reader: ActivityLogReader, request: Request, **condition: Any) -> Response:
+    """The newest `limit` records. Fewer where they would be too large together: then with the cursor of the rest."""
     values = parameters.read_query(request, parameters.LIST)
-    where = parameters.read_filter(values)
-    return {
-        "limit": parameters.parse_limit(values),
-        "since": where.since if where else None,
-        "until": where.until if where else None,
-        "order": checked_order(values.get("order", "asc")),
-    }
-
-
-def _listed(records: Sequence[ActivityRecord]) -> Response:
-    return answer(page_to_json(Page(tuple(records))))
+    span = parameters.read_filter(values)
+    order, limit = checked_order(values.get("order", "asc")), parameters.parse_limit(values)
+    where = Filter(**condition, since=span.since if span else None, until=span.until if span else None)
+    page = reader.search(where, limit=limit, order="desc")
+    records = page.records if order == "desc" else page.records[::-1]
+    return page_answer(Page(records, page.next_cursor if len(records) < limit else None))
 
 
 def _id(text: str, field: str) -> Id:

@@ -43,7 +43,7 @@ def serve_reads(settings: dict[str, Any], path: str, listening: Connection) -> N
     ):
         listener.bind(path)
         config = uvicorn.Config(
-            create_app(reader),
+            create_app(reader, time_limit_s=known.read_time_limit_s),
             lifespan="off",
             log_config=None,
             log_level="warning",

@@ -18,7 +18,7 @@ def _file(number: int, first: int, groups: list[list[int]]) -> FileFacts:
         last += len(times)
         flat.extend((last, min(times), max(times)))
     all_times = [time for times in groups for time in times]
-    return FileFacts(f"f{number}", "log", first, last, min(all_times), max(all_times), None, flat)
+    return FileFacts(f"f{number}", "log", first, last, min(all_times), max(all_times), None, flat, 1)
 
 
 _times = st.lists(st.integers(-20, 20), min_size=1, max_size=4)

@@ -178,8 +178,8 @@ def test_a_backfilled_record_is_among_the_newest_wherever_it_was_committed(tmp_p
 
 def test_many_rounds_give_the_same_as_one(tmp_path, monkeypatch):
     """However few rows are looked at first, the newest n and the oldest n are exact."""
-    monkeypatch.setattr("otel_audit.query.reader._FIRST_ROWS", 1)
-    monkeypatch.setattr("otel_audit.query.reader._GROWTH", 1)
+    monkeypatch.setattr("otel_audit.query.search.FIRST_ROWS", 1)
+    monkeypatch.setattr("otel_audit.query.search.GROWTH", 1)
     records = _mixed(120, 9)
     for first in range(0, 120, 6):
         write(tmp_path, first, records[first : first + 6])
@@ -338,7 +338,7 @@ def test_a_made_up_cursor_place_is_no_error(tmp_path):
         for us in (-(2**80), 2**80):
             expected = {"asc": 3, "desc": 0} if us < 0 else {"asc": 0, "desc": 3}
             for order, count in expected.items():
-                assert len(reader._select(Filter(), order, 10, (us, "x"))) == count
+                assert len(reader._select(Filter(), order, 10, (us, "x")).records) == count
 
 
 def test_nothing_outside_the_data_folder_can_be_opened(tmp_path):
