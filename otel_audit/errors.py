@@ -31,8 +31,6 @@ class OtelAuditError(Exception):
 
 
 # --- the caller's record ---------------------------------------------------------------------------------------------
-
-
 class RecordError(OtelAuditError):
     """The record handed in cannot be stored; nothing was accepted."""
 
@@ -61,8 +59,6 @@ class HookError(RecordError):
 
 
 # --- configuration ---------------------------------------------------------------------------------------------------
-
-
 class ConfigError(OtelAuditError):
     """A setting, an argument or the installation is not usable."""
 
@@ -88,8 +84,6 @@ class ImportSourceError(ConfigError):
 
 
 # --- delivery --------------------------------------------------------------------------------------------------------
-
-
 class DeliveryError(OtelAuditError):
     """A record could not be taken or brought to its collector."""
 
@@ -176,8 +170,6 @@ class ClosedError(DeliveryError):
 
 
 # --- storage ---------------------------------------------------------------------------------------------------------
-
-
 class StorageError(OtelAuditError):
     """A data folder cannot be used as it is. Nothing in it was changed."""
 
@@ -225,8 +217,6 @@ class ArchiveFaultError(StorageError):
 
 
 # --- a peer's bytes --------------------------------------------------------------------------------------------------
-
-
 class PeerBytesError(OtelAuditError):
     """Bytes that came over the network are not what they claim to be."""
 
@@ -262,8 +252,6 @@ class OverloadedError(OtelAuditError):
 
 
 # --- queries ---------------------------------------------------------------------------------------------------------
-
-
 class QueryError(OtelAuditError):
     """A question that cannot be answered as asked."""
 
@@ -308,8 +296,6 @@ class ReadLimitError(QueryError):
 
 
 # --- verification ----------------------------------------------------------------------------------------------------
-
-
 class VerificationError(OtelAuditError):
     """Something that was checked does not hold."""
 
