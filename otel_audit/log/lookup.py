@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from otel_audit.archive.bloom import Filter, Hashes, filter_of, hashes_of, may_hold
 from otel_audit.archive.footer import unreadable
 from otel_audit.archive.names import FileName
 from otel_audit.log.store import Store
@@ -26,16 +29,19 @@ KeysAndDigests = Callable[[pa.Table], tuple[list[bytes], list[int]]]
 
 @dataclass(frozen=True, slots=True)
 class _Shape:
-    """Where ids may stand in a file: the span of each row group. `coded`: columns with a dictionary in all of them."""
+    """Where ids may stand in a file: the span of each row group, and its Bloom filter. `coded`: columns with a
+    dictionary in all of them."""
 
     spans: list[Span]
+    filters: list[Filter | None]
     coded: list[str]
 
 
 class FileLookup:
-    """Finds ids through the statistics of `record_id`: one span per row group, kept in memory.
+    """Finds ids through the statistics of `record_id`, one span per row group, kept in memory; and where the span
+    covers an id, through the Bloom filter: a span of ids of several kinds says nothing.
 
-    An id costs some 10 ms, most of it for decoding what stands before its row; neighbours share that.
+    An id that is there costs some 10 ms, most of it for decoding what stands before its row; neighbours share that.
     """
 
     def __init__(self, store: Store, keys_and_digests: KeysAndDigests) -> None:
@@ -45,8 +51,8 @@ class FileLookup:
         self._shapes: dict[FileName, _Shape] = {}
 
     def digests(self, record_ids: list[str]) -> dict[str, int]:
-        """Content digests, by id, of those ids that the log holds. Cost: the id column of each row group whose span
-        covers one of them; UUIDv7 spans are narrow, so usually none or one."""
+        """Content digests, by id, of those ids that the log holds. Cost: the filter of each row group whose span covers
+        one of them, and the id column of those whose filter says so too, usually none or one."""
         for _ in range(_TRIES):
             try:
                 return self._digests(record_ids)
@@ -57,6 +63,7 @@ class FileLookup:
     def _digests(self, record_ids: list[str]) -> dict[str, int]:
         found: dict[str, int] = {}
         wanted = sorted(set(record_ids))
+        hashes = hashes_of(wanted)
         files = self._store.maximal()
         self._shapes = {name: self._shapes[name] for name, _ in files if name in self._shapes}
         for name, known in files:
@@ -64,14 +71,15 @@ class FileLookup:
                 shape = self._shapes.get(name)
                 if shape is None:
                     shape = self._shapes[name] = _shape(pq.read_metadata(known.path))
-                if not any(_within(wanted, span) for span in shape.spans):
-                    continue
-                with pq.ParquetFile(known.path, read_dictionary=shape.coded) as file:
-                    for at, span in enumerate(shape.spans):
-                        if inside := _within(wanted, span):
-                            here = self._in_group(file, at, inside)
-                            wanted = [id_ for id_ in wanted if id_ not in here] if here else wanted
-                            found |= here
+                here: dict[str, int] = {}
+                if groups := _candidates(known.path, shape, wanted, hashes):
+                    with pq.ParquetFile(known.path, read_dictionary=shape.coded) as file:
+                        for at, inside in groups:
+                            here |= self._in_group(file, at, inside)
+                if here:
+                    left = [at for at, id_ in enumerate(wanted) if id_ not in here]
+                    wanted, hashes = [wanted[at] for at in left], hashes[left]
+                    found |= here
             except FileNotFoundError:
                 raise
             except (pa.ArrowException, OSError) as error:
@@ -99,9 +107,24 @@ class FileLookup:
         return dict(zip(table["record_id"].to_pylist(), digests, strict=True))
 
 
-def _within(ordered: list[str], span: Span) -> list[str]:
-    """The ids from the first to the last of a span."""
-    return ordered[bisect_left(ordered, span[0]) : bisect_right(ordered, span[1])]
+def _candidates(path: Path, shape: _Shape, ordered: list[str], hashes: Hashes) -> list[tuple[int, list[str]]]:
+    """The row groups that may hold one of the ids, each with those that it may hold. Raises OSError."""
+    places = [(bisect_left(ordered, first), bisect_right(ordered, last)) for first, last in shape.spans]
+    if not any(first < end for first, end in places):
+        return []
+    candidates = []
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        for at, ((first, end), filter_) in enumerate(zip(places, shape.filters, strict=True)):
+            inside = ordered[first:end]
+            if inside and filter_ is not None:
+                maybe = may_hold(handle, filter_, hashes[first:end])
+                inside = inside if maybe is None else [inside[one] for one in np.flatnonzero(maybe)]
+            if inside:
+                candidates.append((at, inside))
+    finally:
+        os.close(handle)
+    return candidates
 
 
 def _shape(metadata: pq.FileMetaData) -> _Shape:
@@ -112,7 +135,8 @@ def _shape(metadata: pq.FileMetaData) -> _Shape:
         for name in DIGESTED
         if name != "record_id" and all("RLE_DICTIONARY" in group.column(columns[name]).encodings for group in groups)
     ]
-    return _Shape([_record_id_span(group, columns["record_id"]) for group in groups], coded)
+    at = columns["record_id"]
+    return _Shape([_record_id_span(group, at) for group in groups], [filter_of(g.column(at)) for g in groups], coded)
 
 
 def _record_id_span(group: pq.RowGroupMetaData, column: int) -> Span:
