@@ -68,6 +68,8 @@ def open_reader(
     if settings.reader:
         if settings.reader.lower().startswith(("http://", "https://")):
             return HttpReader(settings.reader, headers=headers, cacert=cacert)
+        if "://" in settings.reader:
+            raise ConfigError(f"reader: {public_url(settings.reader)!r} is neither an http(s) URL nor a folder")
         return _folder_reader(settings.reader, settings, headers, cacert)
     endpoint = resolve_endpoint(os.environ if env is None else env, audit_endpoint=settings.endpoint)
     if endpoint.base_url is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
@@ -13,6 +14,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from otel_audit import __version__
 from otel_audit.cli.examples import examples
+from otel_audit.model.printing import printable
 
 __all__ = ["COMMANDS", "Commands", "build_app"]
 
@@ -61,6 +63,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 """Every command or group by name: the module under `otel_audit.cli` that adds it, and the beginning of its help."""
 
+_UsageError: Any = typer.BadParameter.__mro__[1]
+"""The library's own name for it is private."""
+
 
 class Commands(TyperGroup):
     """The commands of the table. Until one is named, only its summary stands here."""
@@ -77,6 +82,16 @@ class Commands(TyperGroup):
         """The group's own flags."""
         return [_plain(parameter) for parameter in super().get_params(ctx)]
 
+    def make_context(self, *args: Any, **options: Any) -> Any:
+        """As the library; a word that is refused is shown as text."""
+        with _safely_refused():
+            return super().make_context(*args, **options)
+
+    def invoke(self, ctx: Any) -> Any:
+        """As the library; a word that is refused is shown as text."""
+        with _safely_refused():
+            return super().invoke(ctx)
+
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The command itself in the place of its summary."""
         name, command, rest = super().resolve_command(ctx, args)
@@ -85,6 +100,16 @@ class Commands(TyperGroup):
         command = _load(name)
         _plain_flags(command, ctx)
         return name, command, rest
+
+
+@contextmanager
+def _safely_refused() -> Iterator[None]:
+    # Words of a command line may come from data, by way of a script.
+    try:
+        yield
+    except _UsageError as error:
+        error.message = printable(error.message)
+        raise
 
 
 def _load(name: str) -> Any:

@@ -15,7 +15,7 @@ from otel_audit.cli.expectations import read_expectations
 from otel_audit.cli.flags import with_source
 from otel_audit.cli.numbers import plural_s, shown_ranges, stream_text
 from otel_audit.cli.options import FormatOption, Source
-from otel_audit.cli.output import Format, Shown, format_for, printable, write_rows
+from otel_audit.cli.output import Format, Shown, format_for, printable, tell, write_rows
 from otel_audit.errors import MissingNumbersError, VerificationError
 from otel_audit.model.completeness import Completeness
 from otel_audit.model.ranges import Ranges
@@ -199,7 +199,7 @@ def _tell_unshown(whole: Completeness) -> None:
             err=True,
         )
     for lost in whole.lost:
-        typer.echo(f"log {lost.log}: rows {lost.first}-{lost.last} are accepted as lost", err=True)
+        tell(f"log {lost.log}: rows {lost.first}-{lost.last} are accepted as lost")
 
 
 def _tell_silent(reports: Iterable[StreamReport], now: datetime) -> None:
@@ -209,7 +209,7 @@ def _tell_silent(reports: Iterable[StreamReport], now: datetime) -> None:
             told = (
                 f"{printable(report.stream_id)}: {report.awaited:,} awaited, last seen {format_time(report.last_seen)}"
             )
-            typer.echo(f"{told}; if its producer is gone, look for its spool", err=True)
+            tell(f"{told}; if its producer is gone, look for its spool")
 
 
 def _tell_implausible(reports: Iterable[StreamReport]) -> None:
@@ -217,7 +217,7 @@ def _tell_implausible(reports: Iterable[StreamReport]) -> None:
         if report.implausible is not None:
             first, last = report.implausible
             told = f"{first:,}" if first == last else f"{first:,} to {last:,}"
-            typer.echo(f"{printable(report.stream_id)}: implausible: {told}, far above all other numbers", err=True)
+            tell(f"{printable(report.stream_id)}: implausible: {told}, far above all other numbers")
 
 
 def _raise_missing(reports: Sequence[StreamReport]) -> None:

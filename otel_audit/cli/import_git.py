@@ -16,7 +16,7 @@ from otel_audit.cli.examples import examples
 from otel_audit.cli.git.importing import Tally, import_history
 from otel_audit.cli.git.repository import open_repository
 from otel_audit.cli.options import EndpointOption, FormatOption
-from otel_audit.cli.output import Format, Shown, format_for, printable, write_rows
+from otel_audit.cli.output import Format, Shown, format_for, printable, tell, write_rows
 from otel_audit.cli.sending import opened_repo
 
 __all__ = ["add_to", "progress_bar"]
@@ -98,12 +98,10 @@ def _summary(tally: Tally, owner: str, state: str, format: Format | None) -> Non
         }
         write_rows([row], (Shown("owner", "owner"),), format=format)
     if tally.committer_dates:
-        typer.echo(f"note: {tally.committer_dates:,} commits have an unusable author date; "
-                   "the committer's was taken", err=True)  # fmt: skip
+        tell(f"note: {tally.committer_dates:,} commits have an unusable author date; "
+                   "the committer's was taken")  # fmt: skip
     if tally.undated:
-        typer.echo(
-            f"note: {tally.undated:,} commits have no usable date; they stand at the beginning of 1970", err=True
-        )
+        tell(f"note: {tally.undated:,} commits have no usable date; they stand at the beginning of 1970")
 
 
 @contextmanager

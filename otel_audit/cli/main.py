@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import NoReturn
 
 from otel_audit.errors import MissingExtraError, OtelAuditError
+from otel_audit.model.printing import printable
 
 __all__ = ["exit_code_of", "main"]
 
@@ -61,7 +62,10 @@ def _code_of(action: Callable[[], None]) -> int:
 
 
 def _report(error: OtelAuditError) -> int:
-    print(f"error: {error}\n{error.advice}", file=sys.stderr)  # noqa: T201
+    # Of several lines only the first begins at the margin: what is told of somebody's data is no line of ours.
+    first, *more = map(printable, str(error).split("\n"))
+    told = "".join(f"\n  {line}" for line in more)
+    print(f"error: {first}{told}\n{error.advice}", file=sys.stderr)  # noqa: T201
     return error.exit_code
 
 

@@ -1,8 +1,9 @@
 """Answers as a table, JSON, JSON lines or CSV; each safe to look at and to pass on.
 
-- Data is never allowed to speak to the terminal: control characters and direction overrides are shown as escapes.
-- CSV is never allowed to speak to a spreadsheet: a text cell that a spreadsheet would run as a formula gets a leading
-  apostrophe.
+- Data is never allowed to speak to a terminal, the one at the end of a pipe included: control characters and direction
+  overrides are written as escapes.
+- CSV is never allowed to speak to a spreadsheet: text that a spreadsheet would run as a formula gets an apostrophe
+  before it, also behind a semicolon or a bar, at which some spreadsheets split.
 """
 
 from __future__ import annotations
@@ -23,11 +24,22 @@ from rich.text import Text
 
 from otel_audit.model.printing import printable
 
-__all__ = ["Format", "Shown", "csv_cell", "format_for", "json_text", "printable", "shortened", "terminal", "write_rows"]
+__all__ = [
+    "Format",
+    "Shown",
+    "csv_cell",
+    "format_for",
+    "json_text",
+    "printable",
+    "shortened",
+    "tell",
+    "terminal",
+    "write_rows",
+]
 
 Row = Mapping[str, Any]
 
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = re.compile("(?:^|[;|])(?=[\\s\"']*[=+\\-@\uff1d\uff0b\uff0d\uff20])|^(?=[\t\r])")
 # JSON escapes C0 itself; its own line breaks and indents must stay.
 _UNPRINTABLE_IN_JSON = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _GAP = 2
@@ -79,8 +91,7 @@ def format_for(chosen: Format | None, stream: TextIO) -> Format:
 def csv_cell(value: Any) -> str:
     """One CSV cell. Numbers stay numbers; text that a spreadsheet would take for a formula gets an apostrophe."""
     if isinstance(value, bool) or value is None or not isinstance(value, int | float):
-        text = _plain_text(value)
-        return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
+        return printable(_FORMULA.sub(lambda start: start[0] + "'", _plain_text(value)))
     return repr(value)
 
 
@@ -188,13 +199,12 @@ def _fitted(widths: list[int], shown: Sequence[Shown], room: int) -> list[int]:
 
 
 def _write_csv(rows: Iterable[Row], columns: Sequence[str] | None, stream: TextIO) -> int:
-    clean = printable if stream.isatty() else str
     line = io.StringIO(newline="")
     # The writer quotes what is in its line end, so this end quotes a lone CR too; the lines written end in LF alone.
     writer = csv.writer(line, lineterminator="\r\n")
 
     def write(cells: Iterable[Any]) -> None:
-        writer.writerow([clean(csv_cell(cell)) for cell in cells])
+        writer.writerow([csv_cell(cell) for cell in cells])
         stream.write(line.getvalue().removesuffix("\r\n") + "\n")
         line.seek(0)
         line.truncate()
@@ -231,6 +241,11 @@ def json_text(value: Any, indent: int | None = None) -> str:
     separators = (", ", ": ") if indent is None else (",", ": ")
     text = json.dumps(value, ensure_ascii=False, separators=separators, indent=indent, default=str)
     return _UNPRINTABLE_IN_JSON.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def tell(text: str) -> None:
+    """What there is to say beside the answer, on stderr."""
+    print(printable(text), file=sys.stderr)  # noqa: T201
 
 
 def _plain_text(value: Any) -> str:

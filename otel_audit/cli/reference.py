@@ -60,11 +60,14 @@ def cli_page() -> str:
     parts = [
         "# Command line",
         _NOTE,
-        "Reading commands take `--data PATH` or `--url URL`; without them they read where `OTEL_AUDIT_READER` says, "
-        "else from the collector behind the endpoint if ours answers there, else from the data folder.",
+        "Reading commands take `--data PATH` (a data folder) or `--url URL` (a collector); without them they read "
+        "where `OTEL_AUDIT_READER` says, else from the collector behind the endpoint if ours answers there, else from "
+        "the data folder. `--header` and `--cacert` are for a proxy in front of a collector. `--endpoint` is the OTLP "
+        "endpoint that a command sends to.",
         "`--format` is `table`, `json`, `jsonl` or `csv`: a table on a terminal and `jsonl` elsewhere unless told. "
-        "Text that a spreadsheet would run as a formula gets a leading apostrophe in CSV; control characters are shown "
-        "as escapes in tables.",
+        "Text that a spreadsheet would run as a formula gets an apostrophe in CSV; control characters are written as "
+        "escapes in every format, so CSV is not for restoring exact values: JSON is. A table shows what fits the "
+        "terminal; the other formats have everything.",
         "Exit codes: 0 done, 2 the command line itself is wrong, 130 interrupted, otherwise the error's own "
         "([errors](errors.md)).",
     ]

@@ -7,8 +7,10 @@ from typing import Any
 
 import requests
 
+from otel_audit.delivery.cause import cause
 from otel_audit.errors import FolderLockedError, NotADataFolderError, ReaderUnavailableError, StorageError
 from otel_audit.log.folder import read_identity, read_owner
+from otel_audit.model.printing import public_url
 from otel_audit.otlp.names import LOG_HEADER
 
 __all__ = ["ask", "owner_url"]
@@ -42,19 +44,20 @@ def ask(url: str, path: str) -> dict[str, Any]:
         ReaderUnavailableError: nothing of ours answers there.
         StorageError: the collector refused; its words are the message.
     """
+    shown = public_url(url)
     try:
         # No proxy of the environment: a collector answers this only to its own machine.
         with requests.Session() as session:
             session.trust_env = False
             answer = session.post(url.rstrip("/") + path, timeout=_TIMEOUT_S)
     except requests.RequestException as error:
-        raise ReaderUnavailableError(f"{url} does not answer: {error}") from error
+        raise ReaderUnavailableError(f"{shown} does not answer: {cause(error)}") from error
     try:
         body = answer.json()
     except ValueError:
         body = {}
     if not isinstance(body, dict) or LOG_HEADER not in answer.headers:
-        raise ReaderUnavailableError(f"{url} is no collector of otel-audit (status {answer.status_code})")
+        raise ReaderUnavailableError(f"{shown} is no collector of otel-audit (status {answer.status_code})")
     if not answer.ok:
-        raise StorageError(f"{url}: {body.get('detail') or body.get('title') or answer.status_code}")
+        raise StorageError(f"{shown}: {body.get('detail') or body.get('title') or answer.status_code}")
     return body

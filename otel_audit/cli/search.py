@@ -10,7 +10,7 @@ import typer
 from otel_audit.cli.examples import examples
 from otel_audit.cli.flags import with_filter, with_source
 from otel_audit.cli.options import FormatOption, Source
-from otel_audit.cli.output import Format, Shown, format_for, write_rows
+from otel_audit.cli.output import Format, Shown, format_for, tell, write_rows
 from otel_audit.cli.record_rows import write_records
 from otel_audit.model.filters import COUNT_FIELDS, MAX_PAGE, Filter, checked_order
 from otel_audit.model.ids import format_id
@@ -67,7 +67,7 @@ def _search(
         )
     write_records(page.records, format)
     if page.next_cursor is not None:
-        typer.echo(f"there are more; the next page: --cursor {page.next_cursor}", err=True)
+        tell(f"there are more; the next page: --cursor {page.next_cursor}")
 
 
 def _count(

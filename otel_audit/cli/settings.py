@@ -11,6 +11,7 @@ from otel_audit.cli.examples import examples
 from otel_audit.cli.options import FormatOption
 from otel_audit.cli.output import Shown, write_rows
 from otel_audit.config import SETTINGS, load_settings
+from otel_audit.model.printing import public_url
 
 __all__ = ["add_to"]
 
@@ -53,7 +54,7 @@ def _rows(side: str | None) -> Iterator[dict[str, Any]]:
         if side in (None, setting.side):
             yield {
                 "name": setting.name,
-                "value": settings[setting.name],
+                "value": _shown(settings[setting.name]),
                 "unit": setting.unit,
                 "source": settings.source(setting.name),
                 "side": setting.side,
@@ -61,3 +62,8 @@ def _rows(side: str | None) -> Iterator[dict[str, Any]]:
                 "env": setting.env,
                 "help": setting.help,
             }
+
+
+def _shown(value: Any) -> Any:
+    """A value as it may be shown: an address may have a password in it."""
+    return public_url(value) if isinstance(value, str) and "://" in value else value

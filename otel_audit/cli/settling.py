@@ -5,11 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import urlencode
 
-import typer
-
 from otel_audit import bootstrap
 from otel_audit.cli.options import data_folder
-from otel_audit.cli.output import printable
+from otel_audit.cli.output import printable, tell
 from otel_audit.cli.running import ask, owner_url
 from otel_audit.config import load_settings
 from otel_audit.errors import RecordNotFoundError
@@ -38,4 +36,4 @@ def settle_stream(report: StreamReport | None, stream_id: str, reason: str, data
     else:
         with bootstrap.open_log(load_settings(data_dir=str(folder))) as log:
             log.decisions.settle_stream(stream_id, report.emitted, disregarded, reason)
-    typer.echo(f"settled {printable(stream_id)} up to {report.emitted:,}", err=True)
+    tell(f"settled {printable(stream_id)} up to {report.emitted:,}")

@@ -9,10 +9,12 @@ from __future__ import annotations
 import logging
 import sys
 from contextlib import suppress
-from typing import TextIO, cast
+from typing import Any, TextIO, cast
 
 import structlog
-from structlog.typing import Processor
+from structlog.typing import EventDict, Processor
+
+from otel_audit.model.printing import printable
 
 __all__ = ["configure_logging"]
 
@@ -31,6 +33,11 @@ class _Stream:
     def flush(self) -> None:
         with suppress(OSError, ValueError):
             self._stream.flush()
+
+
+def _as_text(_logger: Any, _method: str, event: EventDict) -> EventDict:
+    """What others wrote, and a line may quote, does not speak to the terminal. JSON escapes it anyway."""
+    return {name: printable(value) if isinstance(value, str) else value for name, value in event.items()}
 
 
 def configure_logging(stream: TextIO | None = None, *, json: bool | None = None, level: int = logging.INFO) -> None:
@@ -52,11 +59,12 @@ def configure_logging(stream: TextIO | None = None, *, json: bool | None = None,
     ]
     # Never with local variables: they hold other people's records.
     frames = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
-    rendering: list[Processor] = (
-        [structlog.processors.ExceptionRenderer(frames), structlog.processors.JSONRenderer()]
-        if json
-        else [structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback)]
-    )
+    rendering: list[Processor]
+    if json:
+        rendering = [structlog.processors.ExceptionRenderer(frames), structlog.processors.JSONRenderer()]
+    else:
+        traceback = structlog.dev.plain_traceback
+        rendering = [_as_text, structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=traceback)]
     structlog.configure(
         processors=[*shared, *rendering],
         wrapper_class=structlog.make_filtering_bound_logger(level),

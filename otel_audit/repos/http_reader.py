@@ -34,7 +34,7 @@ from otel_audit.model.completeness import Completeness, completeness_from_json
 from otel_audit.model.filters import MAX_PAGE, Filter, LogPosition, Order, checked_record_id
 from otel_audit.model.ids import Id, IdLike, format_id, parse_id
 from otel_audit.model.pages import Cursor, Page, format_cursor
-from otel_audit.model.printing import public_url
+from otel_audit.model.printing import printable, public_url
 from otel_audit.model.problem_json import PROBLEM_MEDIA_TYPE, problem_type
 from otel_audit.model.reading import RecordReads, Selection
 from otel_audit.model.record import ActivityRecord
@@ -214,7 +214,7 @@ class HttpReader(RecordReads):
                 return body
             if media_type == PROBLEM_MEDIA_TYPE:
                 raise self._problem(response.status_code, body)
-        told = f"{response.status_code} {media_type or 'without a content type'}"
+        told = f"{response.status_code} {printable(media_type) or 'without a content type'}"
         if response.is_redirect:
             elsewhere = public_url(response.headers["Location"])
             raise self._unlike_ours(f"{response.status_code} to {elsewhere:.256}; redirects are not followed")
@@ -257,11 +257,11 @@ class HttpReader(RecordReads):
         return self._session
 
     def _problem(self, status: int, problem: dict[str, Any]) -> Exception:
-        detail = str(problem.get("detail", ""))
+        title, detail = (printable(str(problem.get(name, ""))) for name in ("title", "detail"))
         for known in (InvalidFilterError, InvalidCursorError, RecordNotFoundError):
             if problem.get("type") == problem_type(known):
                 return known(detail)
-        return ReaderUnavailableError(f"{self._shown} answered {status} {problem.get('title', '')}: {detail}")
+        return ReaderUnavailableError(f"{self._shown} answered {status} {title}: {detail}")
 
     def _whole(self, values: dict[str, Any], name: str) -> int:
         value = values.get(name)

@@ -9,6 +9,7 @@ from pathlib import Path
 from otel_audit.config import Settings
 from otel_audit.delivery.delivery import Delivery
 from otel_audit.errors import ConfigError, MissingExtraError, ReaderUnavailableError
+from otel_audit.model.printing import public_url
 from otel_audit.model.reading import RecordReads
 from otel_audit.repos.http_reader import HttpReader
 
@@ -41,7 +42,7 @@ def open_reader(source: ReaderSource | None, delivery: Delivery, settings: Setti
     if text.lower().startswith(("http://", "https://")):
         return _over_http(text, delivery)
     if "://" in text:
-        raise ConfigError(f"reader: {text!r} is neither an http(s) URL nor a folder; {_CHOICES}")
+        raise ConfigError(f"reader: {public_url(text)!r} is neither an http(s) URL nor a folder; {_CHOICES}")
     return _over_folder(Path(text), settings)
 
 

@@ -33,13 +33,37 @@ def written(rows: list[dict[str, Any]], format: Format, stream: io.StringIO | No
     return stream.getvalue()
 
 
-@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
+FORMULA = 'HYPERLINK("http://evil","x")'
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", " =", "  @", '"=', "\uff1d", "\n+", "\t ="])
 def test_a_cell_that_a_spreadsheet_would_run_gets_an_apostrophe(start: str) -> None:
     """CSV injection: text that starts like a formula is text for the spreadsheet as well."""
-    cell = f'{start}HYPERLINK("http://evil","x")'
-    line = written([{"a": cell}], Format.CSV)
-    assert next(csv.reader(io.StringIO(line.partition("\n")[2]))) == ["'" + cell]
+    line = written([{"a": start + FORMULA}], Format.CSV)
+    (cell,) = next(csv.reader(io.StringIO(line.partition("\n")[2])))
+    assert cell == "'" + printable(start + FORMULA)
     assert csv_cell({"=1": 2}) == '{"=1": 2}'
+
+
+@pytest.mark.parametrize("text", [";=1", "a;=1", "a; -1", "a|+1", 'a;"=1', "x;y;@SUM(1)"])
+def test_a_formula_behind_what_some_spreadsheets_split_at_gets_one_too(text: str) -> None:
+    """A semicolon parts cells where the comma is the decimal sign, and no quotes keep it from doing so."""
+    guarded = csv_cell(text)
+    assert guarded.replace("'", "") == text
+    assert not re.search(r"[;|][\s\"]*[=+@-]", guarded)
+
+
+def test_text_that_is_no_formula_stays_as_it_is() -> None:
+    for text in ("a-b", "1;2", "ann@example.com; bob@example.com", "a = b", "http://x/?a=b;c=d", "2026-11-24", "it's"):
+        assert csv_cell(text) == text
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_csv_has_no_control_characters_wherever_it_goes(terminal: bool) -> None:
+    """A pipe may end at a terminal."""
+    text = written([{"a": EVIL, EVIL: "x"}], Format.CSV, Terminal() if terminal else io.StringIO())
+    assert all(character.isprintable() for character in text.replace("\n", ""))
+    assert text.count("\n") == 2
 
 
 def test_numbers_in_csv_stay_numbers() -> None:
