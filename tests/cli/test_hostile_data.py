@@ -50,7 +50,7 @@ FAILING = (
     "spool resend --missing --reader {peer} --quiet", "seal --url {peer}", "seal --data {evil}",
     "append --actor a --owner o --action {evil} --entity T 1 --endpoint {peer} --timeout 1", "settings --side {evil}",
     "ping --endpoint {peer} --timeout 1", "gaps --expect {evil}", "append --metadata {evil}", "sql {evil}",
-    "gaps --data {data} --settle {evil} --reason {evil}",
+    "backup {evil} --data {evil} --quiet", "gaps --data {data} --settle {evil} --reason {evil}",
 )  # fmt: skip
 OTHERS = (
     "quarantine show {held}", "spool export --part parked", "spool export", "seal --data {data}",
