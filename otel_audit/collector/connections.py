@@ -68,6 +68,7 @@ class Connection(RequestStream):
         self._surplus = False
         self._stalled = False
         self._told_to_close = False
+        self._unsent = 0
         self.since = self.loop.time()
 
     @property
@@ -139,7 +140,11 @@ class Connection(RequestStream):
         self.transport.close()
 
     def check(self, now: float) -> None:
-        """Hold it to its times."""
+        """Hold it to its times. A peer that takes its answer, however slowly, is given more."""
+        unsent = self.transport.get_write_buffer_size()
+        if unsent < self._unsent:
+            self.since = now
+        self._unsent = unsent
         waited = now - self.since
         if self.transport.is_closing():
             if not self._told_to_close:

@@ -185,6 +185,32 @@ def test_a_peer_that_does_not_take_its_answer_is_cut_off(tmp_path: Path, monkeyp
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("version", ["1.1", "1.0"], ids=["kept open", "closed after it"])
+def test_a_peer_that_takes_its_answer_slowly_gets_all_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str
+) -> None:
+    monkeypatch.setattr(connections, "_STALLED_S", 2.0)
+    monkeypatch.setattr(connections, "_CLOSING_S", 2.0)
+    size = 32 << 20
+
+    async def large(_: Scope, __: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % size)]})
+        await send({"type": "http.response.body", "body": bytes(size)})
+
+    asking = f"GET /v1/audit HTTP/{version}\r\nhost: localhost\r\n\r\n".encode()
+    with serving(tmp_path / "data", reads=large) as collector, closing(socket.socket()) as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+        client.connect(("127.0.0.1", collector.port))
+        client.sendall(asking)
+        taken = 0
+        while taken < size:
+            piece = client.recv(1 << 20)
+            assert piece, f"cut off after {taken} bytes"
+            taken += len(piece)
+            time.sleep(len(piece) / (6 << 20))
+
+
+@pytest.mark.slow
 def test_a_connection_that_cannot_be_closed_for_what_is_unsent_is_cut_off(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
