@@ -5,8 +5,6 @@ No error of DuckDB's own leaves this module.
 
 from __future__ import annotations
 
-import os
-import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -28,6 +26,7 @@ from otel_audit.errors import (
 )
 from otel_audit.model.interrupts import interruptible
 from otel_audit.query.rows import RECORD_COLUMNS
+from otel_audit.query.scratch import Scratch
 from otel_audit.query.statements import script, statement
 
 __all__ = ["Engine", "columns_map", "connect", "translated"]
@@ -47,8 +46,11 @@ def columns_map(columns: tuple[Column, ...]) -> str:
     return f"MAP {{{', '.join(entries)}}}"
 
 
-def connect(settings: Settings) -> duckdb.DuckDBPyConnection:
+def connect(settings: Settings, scratch: Scratch) -> duckdb.DuckDBPyConnection:
     """An empty in-memory database that neither loads extensions nor fetches anything.
+
+    Args:
+        scratch: where it puts what does not fit in memory; to be closed after the database.
 
     Raises:
         ReaderUnavailableError: DuckDB does not start.
@@ -58,13 +60,13 @@ def connect(settings: Settings) -> duckdb.DuckDBPyConnection:
             config={
                 "threads": settings.query_threads,
                 "memory_limit": f"{settings.query_memory_bytes // 1024}KiB",
-                # The default would be a folder `.tmp` wherever the process runs.
-                "temp_directory": str(Path(tempfile.gettempdir()) / f"otel-audit-query-{os.getpid()}"),
+                "temp_directory": str(scratch.path),
                 "autoinstall_known_extensions": False,
                 "autoload_known_extensions": False,
             }
         )
     except duckdb.Error as error:
+        scratch.close()
         raise translated(error) from error
 
 
@@ -93,7 +95,8 @@ class Engine:
     """
 
     def __init__(self, data_dir: Path, settings: Settings, logs: Sequence[Path] = ()) -> None:
-        self._root = connect(settings)
+        self._scratch = Scratch()
+        self._root = connect(settings, self._scratch)
         try:
             linked = [folder for log in (data_dir, *logs) for folder in linked_folders(log)]
             allowed = [f"{folder}/" for folder in (data_dir.absolute(), *linked)]
@@ -132,6 +135,7 @@ class Engine:
         for cursor in idle:
             cursor.close()
         self._root.close()
+        self._scratch.close()
 
     @contextmanager
     def _cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
@@ -18,6 +19,7 @@ from otel_audit.errors import (
     ReaderUnavailableError,
 )
 from otel_audit.query.engine import connect, translated
+from otel_audit.query.scratch import Scratch
 from otel_audit.query.statements import script
 
 __all__ = ["SqlSession", "open_session"]
@@ -38,17 +40,24 @@ def open_session(data_dir: Path | str, settings: Settings | None = None) -> duck
         NotADataFolderError: no such folder.
         ArchiveFaultError: ranges missing or overlapping.
     """
-    root = Path(data_dir)
+    session, scratch = _open(Path(data_dir), settings or load_settings())
+    weakref.finalize(session, scratch.close)  # the caller has only the connection to close and to forget
+    return session
+
+
+def _open(root: Path, settings: Settings) -> tuple[duckdb.DuckDBPyConnection, Scratch]:
     if not root.is_dir():
         raise NotADataFolderError(f"{root} is not a folder")
-    session = connect(settings or load_settings())
+    scratch = Scratch()
+    session = connect(settings, scratch)
     try:
         session.execute("SET VARIABLE data = $1", [str(root.absolute())])
         _run_listing(session, "views")
     except BaseException:
         session.close()
+        scratch.close()
         raise
-    return session
+    return session, scratch
 
 
 def _run_listing(session: duckdb.DuckDBPyConnection, name: str) -> None:
@@ -71,7 +80,7 @@ class SqlSession:
     """
 
     def __init__(self, data_dir: Path | str, settings: Settings | None = None) -> None:
-        self._connection = open_session(data_dir, settings)
+        self._connection, self._scratch = _open(Path(data_dir), settings or load_settings())
         self._closed = False
 
     def run(self, text: str, parameters: dict[str, Any] | None = None) -> tuple[list[str], Iterator[tuple[Any, ...]]]:
@@ -103,6 +112,7 @@ class SqlSession:
         """Let go of DuckDB's memory. A second call does nothing."""
         self._closed = True
         self._connection.close()
+        self._scratch.close()
 
     def __enter__(self) -> Self:
         return self
