@@ -264,6 +264,15 @@ class InvalidFilterError(QueryError):
     """A filter, limit, order or time range breaks a rule."""
 
 
+class PositionBeyondEndError(QueryError):
+    """A follower's position (`after`) lies beyond the end of the log: it is not the log that was followed."""
+
+    advice = (
+        "The folder was restored from an older copy, or lost its end. Take up the log again from a position before the "
+        "end; records that you have already may come once more, under other log indexes."
+    )
+
+
 class InvalidCursorError(QueryError):
     """Not a cursor of ours, or one that belongs to another question."""
 

@@ -36,7 +36,8 @@ FOOTER_KEY = b"otel_audit"
 class Footer:
     """Facts about one file. Times are µs since 1970; the occurred ones are None where rows have no such time.
 
-    `repeats`: how many dropped records the rows note; only in the streams log.
+    `repeats`: how many dropped records the rows note; only in the streams log. `chain_before`, `chain`: see `chain.py`;
+    None in a file of a release that kept none.
     """
 
     log: str
@@ -48,6 +49,8 @@ class Footer:
     occurred_min_us: int | None = None
     occurred_max_us: int | None = None
     repeats: int | None = None
+    chain_before: str | None = None
+    chain: str | None = None
     format_version: int = FORMAT_VERSION
     size_bytes: int = 0
 
@@ -55,16 +58,22 @@ class Footer:
         """The footer's value, JSON."""
         facts = asdict(self)
         del facts["size_bytes"]
-        if self.repeats is None:
-            del facts["repeats"]
+        for name in ("repeats", "chain_before", "chain"):
+            if facts[name] is None:
+                del facts[name]
         return json.dumps(facts, separators=(",", ":"), sort_keys=True).encode()
 
 
 _FACTS = frozenset(fact.name for fact in fields(Footer))
 
 
-def footer_of(log: str, table: pa.Table) -> Footer:
-    """The footer for rows that are about to be written. Shape: a table of archive columns with at least one row."""
+def footer_of(log: str, table: pa.Table, chain: tuple[str, str] | None = None) -> Footer:
+    """The footer for rows that are about to be written.
+
+    Args:
+        table: archive columns, at least one row.
+        chain: the one before the rows and the one after them.
+    """
     occurred: tuple[int | None, int | None] = (None, None)
     if "occurred_at" in table.column_names:
         occurred = _span(table["occurred_at"])
@@ -83,6 +92,8 @@ def footer_of(log: str, table: pa.Table) -> Footer:
         occurred_min_us=occurred[0],
         occurred_max_us=occurred[1],
         repeats=repeats,
+        chain_before=chain[0] if chain else None,
+        chain=chain[1] if chain else None,
     )
 
 

@@ -12,7 +12,7 @@ Pure: names in, names out. The rules:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
 
@@ -102,6 +102,14 @@ class Coverage:
     def faultless(self) -> bool:
         """No hole and no overlap."""
         return not self.holes and not self.overlaps
+
+    def hiding(self) -> Iterator[tuple[FileName, FileName]]:
+        """Each superseded file after the one to read that hides it."""
+        at = 0
+        for hidden in self.hidden:
+            while self.files[at].last < hidden.last:
+                at += 1
+            yield self.files[at], hidden
 
 
 def resolve(names: Iterable[FileName], start: int = 0, mark: int = 0, lost: Ranges = ()) -> Coverage:

@@ -115,5 +115,7 @@ def _combined(footers: list[Footer]) -> Footer:
         recorded_max_us=max(f.recorded_max_us for f in footers),
         occurred_min_us=min(occurred_min, default=None),
         occurred_max_us=max(occurred_max, default=None),
+        chain_before=footers[0].chain_before,
+        chain=footers[-1].chain,
         repeats=None if any(f.repeats is None for f in footers) else sum(f.repeats or 0 for f in footers),
     )

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from enum import IntEnum
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,8 @@ __all__ = ["IdIndex", "Verdict"]
 
 _MANIFEST = "manifest.json"
 _FAN_IN = 8
+End = tuple[int, str]
+"""Where a log ends: the index that comes next, and the chain before it, which no other copy of the log has."""
 
 
 class Verdict(IntEnum):
@@ -46,14 +47,31 @@ class IdIndex:
 
     `covered`: the runs hold every id of rows below this log index (timed ones down to the horizon).
     `upto`: dict and runs together do so below this one.
+
+    Args:
+        log: its name.
+        end: the log's end now: the index that comes next, and the chain before it.
     """
 
-    def __init__(self, folder: Path, disk: Disk, clock: Callable[[], int], window_s: float, run_rows: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        disk: Disk,
+        clock: Callable[[], int],
+        window_s: float,
+        run_rows: int,
+        log: str = "",
+        end: Callable[[], End] = lambda: (0, ""),
+    ) -> None:
         self.folder = folder
         self.disk = disk
         self.clock = clock
         self.window_ms = int(window_s * 1000)
         self.run_rows = run_rows
+        self._log = log
+        self._log_end = end
+        self._end: End = (0, "")
+        self._spilling_end = self._end
         self.covered = 0
         self.upto = 0
         self.horizon_ms = 0
@@ -111,7 +129,7 @@ class IdIndex:
 
     def begin_spill(self) -> None:
         """Set the ids in memory aside for a run; they are still found. The committing thread calls it."""
-        self._spilling_upto = self.upto
+        self._spilling_upto, self._spilling_end = self.upto, self._log_end()
         self._spilling, self._recent = self._recent, {}
 
     def spill(self) -> None:
@@ -143,17 +161,33 @@ class IdIndex:
                 order = np.argsort(together, kind="stable")
                 self._write(runs[kind], kind, together[order], np.concatenate([run.digests for run in merged])[order])
         horizon = self._expire(runs["timed"])
-        manifest = {"keys": KEYS_VERSION, "covered": self._spilling_upto, "horizon_ms": horizon} | {
-            kind: list(of_kind) for kind, of_kind in runs.items()
-        }
-        write_state(self.folder / _MANIFEST, manifest, self.disk)
+        self._write_manifest(self._spilling_upto, self._spilling_end, horizon, runs)
         # In this order, for the committing thread looks ids up meanwhile: the horizon is there before the runs that end
         # at it go, and the new runs before the ids in memory do.
         self.horizon_ms = horizon
         self._runs = runs
-        self.covered = self._spilling_upto
+        self.covered, self._end = self._spilling_upto, self._spilling_end
         self._spilling = {}
         self._remove_unlisted()
+
+    def _write_manifest(self, covered: int, end: End, horizon: int, runs: dict[str, dict[str, Run]]) -> None:
+        bound = {"log": self._log, "keys": KEYS_VERSION, "covered": covered, "end": list(end), "horizon_ms": horizon}
+        listed = {kind: list(of_kind) for kind, of_kind in runs.items()}
+        write_state(self.folder / _MANIFEST, bound | listed, self.disk)
+
+    def before_compaction(self, first: int, end: End) -> None:
+        """Keep the manifest bound to an end of a file when those from `first` up to `end` are to become one.
+
+        Written before that file is: `end` is the end of a file before and after. A crash in between changes nothing.
+
+        Raises:
+            UnwritableError: the files stay as they are.
+        """
+        if first < self._spilling_end[0] < end[0]:
+            self._spilling_end = end
+        if self.covered and first < self._end[0] < end[0] and end[1]:
+            self._write_manifest(self.covered, end, self.horizon_ms, self._runs)
+            self._end = end
 
     def _write(self, runs: dict[str, Run], kind: str, ids: Ids, digests: Digests) -> None:
         self._serial += 1
@@ -191,20 +225,45 @@ class IdIndex:
 
     # --- start ---
 
-    def load(self, next_index: int) -> None:
-        """Read the runs that the manifest lists; with anything wrong, begin from nothing (`rebuild` fills in)."""
-        with suppress(FileNotFoundError):
-            try:
-                manifest: dict[str, Any] = json.loads((self.folder / _MANIFEST).read_bytes())
-                runs = {
-                    kind: {name: load_run(self.folder / name) for name in manifest[kind]} for kind in ("timed", "kept")
-                }
-                covered, horizon = int(manifest["covered"]), int(manifest["horizon_ms"])
-                if 0 <= covered <= next_index and manifest.get("keys") == KEYS_VERSION:
-                    self._runs, self.covered, self.horizon_ms = runs, covered, horizon
-            except (StorageError, ValueError, KeyError, TypeError, OSError):
-                self._runs, self.covered, self.horizon_ms = {"timed": {}, "kept": {}}, 0, 0
+    def claimed_end(self) -> int:
+        """The log's end as the manifest knows it: those rows were durable. 0 without a manifest of this log."""
+        try:
+            manifest = json.loads((self.folder / _MANIFEST).read_bytes())
+            if manifest.get("log", self._log) != self._log:
+                return 0
+            return max(int(manifest["covered"]), int(manifest.get("end", [0])[0]))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError):
+            return 0
+
+    def load(self, next_index: int, holds: Callable[[End], bool] = lambda _: True) -> None:
+        """Read the runs that the manifest lists. With anything wrong they are let go, and `rebuild` begins from
+        nothing: left there, they might be believed once the log has grown past what they cover.
+
+        Args:
+            holds: whether this very log once ended there.
+
+        Raises:
+            UnwritableError: the manifest is wrong, and cannot be removed.
+        """
+        try:
+            manifest: dict[str, Any] = json.loads((self.folder / _MANIFEST).read_bytes())
+            runs = {kind: {name: load_run(self.folder / name) for name in manifest[kind]} for kind in ("timed", "kept")}
+            covered, horizon = int(manifest["covered"]), int(manifest["horizon_ms"])
+            end = (int(manifest["end"][0]), str(manifest["end"][1]))
+            fits = (manifest["keys"], manifest["log"]) == (KEYS_VERSION, self._log) and 0 <= covered <= next_index
+            if not fits or not holds(end):
+                raise StorageError(f"{self.folder / _MANIFEST}: of other rows than the log's")
+            self._runs, self.covered, self.horizon_ms, self._end = runs, covered, horizon, end
+        except FileNotFoundError:
+            pass
+        except (StorageError, ValueError, KeyError, TypeError, IndexError, OSError):
+            self.discard()
         self.upto = self.covered
+
+    def discard(self) -> None:
+        """Let the runs on disk go. A crash here leaves the manifest: rejected again. Raises UnwritableError."""
+        self._runs, self.covered, self.horizon_ms, self._end = {"timed": {}, "kept": {}}, 0, 0, (0, "")
+        self.disk.unlink(self.folder / _MANIFEST)
 
     def rebuild(self, pieces: Iterator[tuple[list[bytes], list[int], int]]) -> None:
         """Take in the rows after `upto`: (ids, digests, log index after the last) in log order.

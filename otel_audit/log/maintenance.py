@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from otel_audit.archive.chain import BEGINNING
 from otel_audit.archive.footer import utc_day
 from otel_audit.archive.names import FileName, Stage
 from otel_audit.config import Settings
@@ -23,6 +24,7 @@ class Maintenance:
     def __init__(self, stores: Stores, settings: Settings, clock: Callable[[], int], counters: Counters) -> None:
         self._stores = stores.every
         self._indexes = (stores.index, stores.held_index)
+        self._index_of = stores.index_of
         self._clock = clock
         self._counters = counters
         self._health = stores.health
@@ -61,6 +63,9 @@ class Maintenance:
     def _compact(self, store: Store, inputs: tuple[FileName, ...], stage: Stage) -> None:
         # What does not fit waits: written all the same, it would take the room that commits are accepted in.
         self._health.need_room(sum(known.footer.size_bytes for known in store.known(inputs)))
+        last = store.known(inputs[-1:])[0].footer
+        if (index := self._index_of(store)) is not None:
+            index.before_compaction(inputs[0].first, (last.last + 1, last.chain or BEGINNING))
         compact(store, inputs, stage)
         if stage is Stage.SEALED:
             self._counters.seals += 1

@@ -10,9 +10,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from otel_audit.archive.chain import BEGINNING, breaks, contradicts
 from otel_audit.archive.footer import read_footer
 from otel_audit.archive.listing import ARCHIVE, HOT, LOG, scan_files
-from otel_audit.archive.names import FileName, Stage, parse_name, resolve
+from otel_audit.archive.names import Coverage, FileName, Stage, parse_name, resolve
 from otel_audit.disk import TMP_SUFFIX
 from otel_audit.errors import ArchiveFaultError, StorageError
 from otel_audit.log.compact import prove
@@ -40,6 +41,8 @@ def recover(store: Store, mark: int = 0) -> None:
     coverage = resolve(found, lost=store.lost)
     if coverage.next_index < mark:
         raise ArchiveFaultError(f"{store.root}: rows {coverage.next_index}-{mark - 1} are missing")
+    if problems := _mixed(found, coverage):
+        raise ArchiveFaultError(f"{store.root}: " + "; ".join(problems))
     store.adopt(found)
     for name in coverage.files:
         hidden = tuple(other for other in coverage.hidden if name.covers(other))
@@ -49,6 +52,8 @@ def recover(store: Store, mark: int = 0) -> None:
             # A crash between publishing an output and removing its inputs: prove it again before they may go.
             prove(store, name, inputs)
     store.next_index = coverage.next_index
+    whole_end = coverage.files and coverage.files[-1].last + 1 == coverage.next_index
+    store.chain = (found[coverage.files[-1]].footer.chain if whole_end else None) or BEGINNING
     store.settled = True
 
 
@@ -79,6 +84,15 @@ def _adopt(store: Store, temporaries: list[tuple[FileName, Path]], mark: int) ->
     for folder in {path.parent for name, path in found.items() if name.stage is Stage.SEALED}:
         store.disk.fsync_folder(folder)
     return known
+
+
+def _mixed(found: dict[FileName, Known], coverage: Coverage) -> list[str]:
+    """What shows that files of two copies of the log stand together."""
+    problems = breaks(found[name].footer for name in coverage.files)
+    for name, hidden in coverage.hiding():
+        if contradicts(found[name].footer, found[hidden].footer):
+            problems.append(f"{found[name].path.name} and {found[hidden].path.name} hold different rows")
+    return problems
 
 
 def _temporaries(root: Path) -> list[tuple[FileName, Path]]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from otel_audit.archive.chain import breaks, contradicts
 from otel_audit.archive.extent import read_extent
 from otel_audit.archive.footer import Footer, read_footer
 from otel_audit.archive.listing import Listing, has_log, resolve_files, scan_files
-from otel_audit.archive.names import Stage
+from otel_audit.archive.names import FileName, Stage
 from otel_audit.errors import NotADataFolderError, StorageError
 from otel_audit.log.folder import read_identity, read_owner
 from otel_audit.log.quarantine import FOLDER, held_records
@@ -57,21 +58,23 @@ def folder_status(data_dir: Path, check: bool = False) -> FolderStatus:
         raise NotADataFolderError(f"{data_dir} holds no otel-audit log")
     listing, footers, faults = _look(data_dir)
     faults += [f"files of another log: {log}" for log in listing.coverage if log != identity.log]
-    hidden_checked = _check_hidden(data_dir, listing, faults) if check else 0
+    hidden_checked = _check_hidden(data_dir, listing, footers, faults) if check else 0
     quarantined = 0
     if has_log(data_dir / FOLDER):
-        _, _, held_faults = _look(data_dir / FOLDER)
+        held, held_footers, held_faults = _look(data_dir / FOLDER)
+        hidden_checked += _check_hidden(data_dir / FOLDER, held, held_footers, held_faults) if check else 0
         faults += [f"quarantine: {fault}" for fault in held_faults]
         if not held_faults:
             quarantined = len(held_records(data_dir))
-    noted: list[tuple[Stage, Footer]] = []
+    noted: dict[FileName, Footer] = {}
     if has_log(data_dir / STREAMS_FOLDER):
-        _, noted, noted_faults = _look(data_dir / STREAMS_FOLDER)
+        notes, noted, noted_faults = _look(data_dir / STREAMS_FOLDER)
+        hidden_checked += _check_hidden(data_dir / STREAMS_FOLDER, notes, noted, noted_faults) if check else 0
         faults += [f"streams: {fault}" for fault in noted_faults]
     owner = read_owner(data_dir)
-    sealed = [footer for stage, footer in footers if stage is Stage.SEALED]
-    hot = [footer for stage, footer in footers if stage is not Stage.SEALED]
-    spans = [footer for _, footer in footers]
+    sealed = [footer for name, footer in footers.items() if name.stage is Stage.SEALED]
+    hot = [footer for name, footer in footers.items() if name.stage is not Stage.SEALED]
+    spans = list(footers.values())
     return FolderStatus(
         log=identity.log,
         rows=sum(footer.rows for footer in spans),
@@ -82,7 +85,7 @@ def folder_status(data_dir: Path, check: bool = False) -> FolderStatus:
         occurred_min_us=min((f.occurred_min_us for f in spans if f.occurred_min_us is not None), default=None),
         occurred_max_us=max((f.occurred_max_us for f in spans if f.occurred_max_us is not None), default=None),
         quarantined=quarantined,
-        duplicates_dropped=sum(footer.repeats or 0 for _, footer in noted),
+        duplicates_dropped=sum(footer.repeats or 0 for footer in noted.values()),
         owner_pid=owner.get("pid") if owner else None,
         owner_url=owner.get("url") if owner else None,
         checked_files=len(spans) + hidden_checked,
@@ -90,16 +93,18 @@ def folder_status(data_dir: Path, check: bool = False) -> FolderStatus:
     )
 
 
-def _check_hidden(root: Path, listing: Listing, faults: list[str]) -> int:
-    """Open the footers of files that others hide, as long as they are there."""
-    found = scan_files(root)
+def _check_hidden(root: Path, listing: Listing, read: dict[FileName, Footer], faults: list[str]) -> int:
+    """Open the footers of files that others hide, as long as they are there, and compare them with these."""
+    found = scan_files(root, read_extent(root))
     checked = 0
     for part in listing.coverage.values():
-        for name in part.hidden:
+        for name, hidden in part.hiding():
             try:
-                if name in found:
-                    read_footer(found[name])
+                if hidden in found:
+                    footer = read_footer(found[hidden])
                     checked += 1
+                    if name in read and contradicts(read[name], footer):
+                        faults.append(f"{found[hidden].name} and the file that hides it hold different rows")
             except FileNotFoundError:
                 continue
             except StorageError as error:
@@ -107,7 +112,7 @@ def _check_hidden(root: Path, listing: Listing, faults: list[str]) -> int:
     return checked
 
 
-def _look(root: Path) -> tuple[Listing, list[tuple[Stage, Footer]], list[str]]:
+def _look(root: Path) -> tuple[Listing, dict[FileName, Footer], list[str]]:
     """The files of a log, their footers, and what is wrong with either.
 
     Beside a running collector a hole, or a file that has gone, means that a merge or seal ran in between: look again.
@@ -118,14 +123,14 @@ def _look(root: Path) -> tuple[Listing, list[tuple[Stage, Footer]], list[str]]:
         faults = listing.faults
         if faults and attempt < _TRIES - 1:
             continue
-        footers: list[tuple[Stage, Footer]] = []
+        footers: dict[FileName, Footer] = {}
         try:
             for file in listing.files:
                 try:
-                    footers.append((file.name.stage, read_footer(file.path)))
+                    footers[file.name] = read_footer(file.path)
                 except StorageError as error:
                     faults.append(str(error))
         except FileNotFoundError:
             continue
-        return listing, footers, faults
+        return listing, footers, faults + breaks(footers.values())
     raise StorageError(f"{root}: its files go away faster than they can be read")

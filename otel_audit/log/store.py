@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from otel_audit.archive.chain import BEGINNING, chain_after
 from otel_audit.archive.columns import Column, parquet_schema
 from otel_audit.archive.footer import Footer, footer_of
 from otel_audit.archive.listing import HOT, date_folder
@@ -66,6 +67,8 @@ class Store:
         self.settled = False
         self.lost = lost
         """Rows that are accepted as lost."""
+        self.chain = BEGINNING
+        """That of the rows before `next_index`."""
         self._recent: OrderedDict[FileName, pa.Table] = OrderedDict()
         self._recent_bytes = 0
 
@@ -78,6 +81,17 @@ class Store:
         """The files to read, in log order."""
         with self.lock:
             return [(name, self.files[name]) for name in self._resolved().files]
+
+    @property
+    def end(self) -> tuple[int, str]:
+        """The index that comes next, and the chain before it."""
+        return self.next_index, self.chain
+
+    def holds(self, end: tuple[int, str]) -> bool:
+        """Whether this very log, and no other copy of it, once ended there: known where a file ends there now."""
+        index, chain = end
+        with self.lock:
+            return any(name.last + 1 == index and known.footer.chain == chain for name, known in self.files.items())
 
     def size_bytes(self) -> int:
         """What the files to read take on the disk."""
@@ -114,10 +128,10 @@ class Store:
             raise UnwritableError(f"{self.root}: a write failed at an unknown point; the folder is to be read again")
         first = self.next_index
         rows = self._numbered(table, first)
-        footer = footer_of(self.log, rows)
+        footer = footer_of(self.log, rows, (self.chain, chain_after(self.chain, rows)))
         name = FileName(self.log, first, footer.last, Stage.COMMITTED)
         self.publish(name, self.root / HOT, parquet_bytes(rows, footer, self.columns, Stage.COMMITTED), footer)
-        self.next_index = footer.last + 1
+        self.next_index, self.chain = footer.last + 1, footer.chain or BEGINNING
         self._remember(name, rows)
         return first, footer.last
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from otel_audit.archive import extent
 from otel_audit.archive.columns import COLUMNS, QUARANTINE_COLUMNS, STREAM_COLUMNS
+from otel_audit.archive.extent import LOG
 from otel_audit.config import Settings
 from otel_audit.disk import Disk
 from otel_audit.log.folder import open_side_log
@@ -44,8 +45,8 @@ class Stores:
         self.every = tuple(self._by_kind.values())
         self.high_water = HighWater(root, self._by_kind, disk, clock)
         window = settings.dedupe_window_s, settings.index_run_rows
-        self.index = IdIndex(root / "log" / "ids", disk, clock, *window)
-        self.held_index = IdIndex(root / FOLDER / "log" / "ids", disk, clock, *window)
+        self.index = _index_of(self.activity, *window)
+        self.held_index = _index_of(self.quarantine, *window)
         self.health = Health(root, disk, settings.min_free_bytes)
         self.lookup = FileLookup(self.activity, keys_and_digests)
         self._indexed = False
@@ -55,18 +56,26 @@ class Stores:
         """Whether what they hold is known for certain, and the indexes know every row of it."""
         return self._indexed and all(store.settled for store in self.every)
 
+    def index_of(self, store: Store) -> IdIndex | None:
+        """The index of a log's ids; that of streams has none."""
+        return {self.activity.log: self.index, self.quarantine.log: self.held_index}.get(store.log)
+
     def load(self) -> None:
         """Bring everything in order for the first time. Raises as `settle`."""
         for kind in self._by_kind:
             self._recover(kind)
-        self.index.load(self.activity.next_index)
-        self.held_index.load(self.quarantine.next_index)
+        self.index.load(self.activity.next_index, self.activity.holds)
+        self.held_index.load(self.quarantine.next_index, self.quarantine.holds)
         self._catch_up()
         self.high_water.write()
 
     def _recover(self, kind: str) -> None:
         store = self._by_kind[kind]
-        recover(store, max(self.high_water.of(kind), earlier_mark(store.root)))
+        marks = [self.high_water.of(kind), earlier_mark(store.root)]
+        # An index too knows of rows that were durable.
+        if (index := self.index_of(store)) is not None:
+            marks.append(index.claimed_end())
+        recover(store, max(marks))
 
     def settle(self) -> None:
         """List again what a failed publish left unknown, and give the indexes the rows they lack.
@@ -89,3 +98,7 @@ class Stores:
             keys = [quarantine_key(digest) for digest, decision in pairs if decision == HELD]
             self.held_index.rebuild(iter([(keys, [0] * len(keys), upto)]))
         self._indexed = True
+
+
+def _index_of(store: Store, window_s: float, run_rows: int) -> IdIndex:
+    return IdIndex(store.root / LOG / "ids", store.disk, store.clock, window_s, run_rows, store.log, lambda: store.end)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,13 +15,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from otel_audit.archive.footer import parse_footer, unreadable
-from otel_audit.archive.listing import LocatedFile
 from otel_audit.errors import ArchiveFaultError, ReaderUnavailableError
 from otel_audit.model.completeness import LostRows
 from otel_audit.query.listings import Listings
 
 __all__ = ["Catalog", "FileFacts", "RowGroup", "Snapshot"]
 
+Token = tuple[int, int, int]
 _TRIES = 8
 _PAUSE_S = 0.02
 
@@ -76,11 +77,15 @@ class FileFacts:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The files of one instant: every row of every log in exactly one of them, or accepted as lost. In log order."""
+    """The files of one instant: every row of every log in exactly one of them, or accepted as lost. In log order.
+
+    `ends`: by log, the index that follows its last row.
+    """
 
     files: tuple[FileFacts, ...]
     logs: tuple[str, ...]
     lost: tuple[LostRows, ...] = ()
+    ends: Mapping[str, int] = field(default_factory=dict)
 
     @cached_property
     def rows(self) -> int:
@@ -111,7 +116,7 @@ class Catalog:
     def __init__(self, root: Path, clock: Callable[[], int] = time.time_ns) -> None:
         self._listings = Listings(root.absolute(), clock)
         self._lock = threading.Lock()
-        self._facts: dict[str, FileFacts] = {}
+        self._facts: dict[str, tuple[Token, FileFacts]] = {}
         self._listed: object = None
         self._snapshot = Snapshot((), ())
 
@@ -129,13 +134,22 @@ class Catalog:
                 if listing is self._listed:
                     return self._snapshot
                 try:
-                    files = tuple(self._known(listing.files))
+                    known = {str(file.path): self._known(file.path) for file in listing.files}
                 except FileNotFoundError:
                     self._listings.forget()
                     time.sleep(_PAUSE_S * attempt)
                     continue
-                self._facts = {file.path: file for file in files}
-                self._listed, self._snapshot = listing, Snapshot(files, tuple(listing.coverage), listing.lost)
+                files = tuple(facts for _, facts in known.values())
+                self._facts = known
+                self._listed, self._snapshot = (
+                    listing,
+                    Snapshot(
+                        files,
+                        tuple(listing.coverage),
+                        listing.lost,
+                        {log: part.next_index for log, part in listing.coverage.items()},
+                    ),
+                )
                 return self._snapshot
         raise ReaderUnavailableError("files are merged and sealed faster than their footers can be read")
 
@@ -145,10 +159,22 @@ class Catalog:
             self._listings.forget()
             self._listed = None
 
-    def _known(self, files: Iterable[LocatedFile]) -> Iterator[FileFacts]:
-        for file in files:
-            known = self._facts.get(str(file.path))
-            yield _read_facts(file.path) if known is None else known
+    def _known(self, path: Path) -> tuple[Token, FileFacts]:
+        """Files never change, but a folder that is restored under a reader has others of the same names."""
+        token = _token(path)
+        known = self._facts.get(str(path))
+        return known if known is not None and known[0] == token else (token, _read_facts(path))
+
+
+def _token(path: Path) -> Token:
+    """Tells a file from another one in its place. Raises FileNotFoundError when it has gone."""
+    try:
+        status = os.stat(path)  # noqa: PTH116  thousands of files at a time
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise unreadable(path, error) from error
+    return status.st_ino, status.st_mtime_ns, status.st_size
 
 
 def _read_facts(path: Path) -> FileFacts:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from otel_audit.config import Settings, load_settings
-from otel_audit.errors import InvalidFilterError, NotADataFolderError
+from otel_audit.errors import InvalidFilterError, NotADataFolderError, PositionBeyondEndError
 from otel_audit.model.completeness import Completeness
 from otel_audit.model.filters import Filter, LogPosition, Order, checked_record_id
 from otel_audit.model.ids import Id, IdLike, format_id, parse_id
@@ -141,6 +141,8 @@ class DuckDBReader(RecordReads):
         self, snapshot: Snapshot, where: Filter, after: LogPosition, limit: int
     ) -> tuple[Sequence[ActivityRecord], LogPosition | None]:
         log = _log_of(snapshot, after)
+        if after.log_index >= (end := snapshot.ends.get(log, 0)) and after.log_index >= 0:
+            raise PositionBeyondEndError(f"after: log {log!r} ends at {end - 1}, before the position {after.log_index}")
         start = LogPosition(log, after.log_index) if log else None
         files = [file for file in snapshot.files if file.log == log and file.last > after.log_index]
         if not files or never_matches(where):

@@ -27,6 +27,7 @@ from otel_audit.errors import (
     InvalidCursorError,
     InvalidFilterError,
     InvalidRecordError,
+    PositionBeyondEndError,
     ReaderUnavailableError,
     RecordNotFoundError,
 )
@@ -258,7 +259,7 @@ class HttpReader(RecordReads):
 
     def _problem(self, status: int, problem: dict[str, Any]) -> Exception:
         title, detail = (printable(str(problem.get(name, ""))) for name in ("title", "detail"))
-        for known in (InvalidFilterError, InvalidCursorError, RecordNotFoundError):
+        for known in (InvalidFilterError, InvalidCursorError, PositionBeyondEndError, RecordNotFoundError):
             if problem.get("type") == problem_type(known):
                 return known(detail)
         return ReaderUnavailableError(f"{self._shown} answered {status} {title}: {detail}")

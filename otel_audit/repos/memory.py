@@ -14,7 +14,7 @@ from itertools import islice
 from operator import itemgetter
 from typing import Any
 
-from otel_audit.errors import ClosedError, InvalidFilterError, InvalidRecordError
+from otel_audit.errors import ClosedError, InvalidFilterError, InvalidRecordError, PositionBeyondEndError
 from otel_audit.hooks.chain import Hook, HookChain
 from otel_audit.model.completeness import Completeness
 from otel_audit.model.filters import Filter, LogPosition, Order, checked_record_id
@@ -150,6 +150,8 @@ class InMemoryActivityLogRepo(RecordReads, Closing):
             raise InvalidFilterError(f"after: there is no log {after.log!r} here, only {_LOG!r}")
         with self._lock:
             self._check_open()
+            if after.log_index >= len(self._log):
+                raise PositionBeyondEndError(f"after: the log ends before the position {after.log_index}")
             start = max(after.log_index + 1, 0)
             hits = (at for at in range(start, len(self._log)) if where.matches(self._log[at]))
             found = list(islice(hits, limit))
