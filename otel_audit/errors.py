@@ -267,10 +267,7 @@ class InvalidFilterError(QueryError):
 class PositionBeyondEndError(QueryError):
     """A follower's position (`after`) lies beyond the end of the log: it is not the log that was followed."""
 
-    advice = (
-        "The folder was restored from an older copy, or lost its end. Take up the log again from a position before the "
-        "end; records that you have already may come once more, under other log indexes."
-    )
+    advice = "The log was restored from an older copy or lost its end: follow it again from before its end."
 
 
 class InvalidCursorError(QueryError):
