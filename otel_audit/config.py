@@ -119,7 +119,8 @@ SETTINGS: tuple[Setting, ...] = (
             "First pause after a failed request; doubled each time, with jitter.", least=0),
     Setting("retry_max_s", float, 30.0, "seconds", "application", "Longest pause between tries.", least=0),
     Setting("exit_flush_s", float, 10.0, "seconds", "application",
-            "How long the interpreter's exit waits for delivery.", least=0),
+            "How long the interpreter's exit waits for delivery; where it is not set and a spool has the records, it "
+            "ends after 1 s without progress.", least=0),
     # the collector's side
     Setting("data_dir", str, "otel-audit-data", "path", "collector", "The data folder."),
     Setting("host", str, "127.0.0.1", "address", "collector", "Address to listen on."),

@@ -23,6 +23,7 @@ from opentelemetry.sdk.resources import Resource
 
 from otel_audit.config import Settings
 from otel_audit.delivery.cause import cause
+from otel_audit.delivery.ending import INTERRUPTED_S, exit_patience, leave_wait_s, say_left, say_waiting
 from otel_audit.delivery.endpoint import Endpoint
 from otel_audit.delivery.fates import Fates
 from otel_audit.delivery.making import OutboxMaker
@@ -30,6 +31,7 @@ from otel_audit.delivery.meters import METERS
 from otel_audit.delivery.notices import report
 from otel_audit.delivery.outbox import Outbox
 from otel_audit.delivery.outcome import Refusal
+from otel_audit.delivery.patience import Patience
 from otel_audit.delivery.resource import EncodedResource
 from otel_audit.delivery.sender import Sender, unobserved
 from otel_audit.delivery.stats import DeliveryStats, gather
@@ -176,21 +178,22 @@ class Delivery:
         Raises:
             UndeliveredError: time ran out, or refused records are held. After `close()` too, if it had to leave some.
         """
-        self._mine.flush(timeout_s)
+        self._mine.flush(Patience(timeout_s, say=self._say_waiting))
 
     async def aflush(self, timeout_s: float | None = None) -> None:
         """`flush`, awaited."""
-        await self._mine.aflush(timeout_s)
+        await self._mine.aflush(Patience(timeout_s, say=self._say_waiting))
 
     def close(self, timeout_s: float | None = None) -> None:
-        """Take no more, deliver what is queued within `timeout_s` (default: the setting `exit_flush_s`), then stop.
+        """Take no more, deliver what is queued within `timeout_s`, then stop.
 
-        A second call does nothing. Raises UndeliveredError as `flush` does.
+        By default that is the setting `exit_flush_s`; where nobody set it and a spool has the records, it ends after a
+        second without progress. A second call does nothing. Raises UndeliveredError as `flush` does.
         """
         if not self._mine.close():
             return
         try:
-            self._outbox.flush(self._exit_wait_s(timeout_s), to_the_end=True)
+            self._outbox.flush(self._exit_patience(timeout_s), to_the_end=True)
         finally:
             self._end()
 
@@ -199,14 +202,34 @@ class Delivery:
         if not self._mine.close():
             return
         try:
-            await self._outbox.aflush(self._exit_wait_s(timeout_s), to_the_end=True)
+            await self._outbox.aflush(self._exit_patience(timeout_s), to_the_end=True)
         finally:
             await asyncio.to_thread(self._end)
 
-    def _exit_wait_s(self, timeout_s: float | None) -> float:
+    def leave(self, error: BaseException) -> None:
+        """`close` while an exception passes: raises nothing, and says what is left.
+
+        An interrupt wants to leave at once; so does any exception where what waits is in a spool and the peer is away.
+        """
+        try:
+            self.close(leave_wait_s(error, self._outbox))
+        except UndeliveredError as left:
+            say_left(left)
+
+    async def aleave(self, error: BaseException) -> None:
+        """`leave`, awaited."""
+        try:
+            await self.aclose(leave_wait_s(error, self._outbox))
+        except UndeliveredError as left:
+            say_left(left)
+
+    def _exit_patience(self, timeout_s: float | None) -> Patience:
         if self._thread is None:
-            return 0.0  # nobody sends
-        return self._settings.exit_flush_s if timeout_s is None else timeout_s
+            return Patience(0.0)  # nobody sends
+        return exit_patience(timeout_s, self._settings, self._outbox, self._say_waiting)
+
+    def _say_waiting(self) -> None:
+        say_waiting(self.shown_endpoint, self._outbox)
 
     def _end(self) -> None:
         self._outbox.stop()
@@ -220,10 +243,15 @@ class Delivery:
 
     def _at_exit(self) -> None:
         try:
-            self.close()
+            # An interrupt that nobody caught ends the interpreter: whoever sent it does not want to wait.
+            self.close(INTERRUPTED_S if getattr(sys, "last_type", None) is KeyboardInterrupt else None)
         except UndeliveredError as error:
-            event = "activity records left in the spool at exit" if error.kept else "activity records lost at exit"
-            report("warning" if error.kept else "error", event, count=error.count, why=str(error))
+            say_left(error)
+        except KeyboardInterrupt:
+            try:
+                self._outbox.flush(0.0)
+            except UndeliveredError as error:
+                say_left(error)
 
     # --- the same server, for reading ---
 

@@ -6,6 +6,7 @@ is one number, and waiting for it is waiting for another number to reach it.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -15,6 +16,7 @@ from otel_audit.delivery.change import LONGEST_WAIT_S, Change, on_event_loop
 from otel_audit.delivery.outcome import Outcome, QueueState, Refusal, undelivered
 from otel_audit.delivery.outcomes import Outcomes
 from otel_audit.delivery.parcel import Parcel
+from otel_audit.delivery.patience import Patience
 from otel_audit.errors import BacklogFullError, ClosedError
 
 __all__ = ["Outbox", "Parcel"]
@@ -39,6 +41,8 @@ class Outbox(ABC):
         self._change = Change(self._lock)
         self._entered = self._settled = self._delivered = 0
         self._hurry_until = 0
+        self._appending: list[int] = []
+        """The threads that are in the middle of an append."""
         self._outcomes = Outcomes()
         self._closed = self._stopped = self._ended = False
         self._pausing = self._try_now = False
@@ -59,50 +63,63 @@ class Outbox(ABC):
         """
         size = self._size(records)
         deadline = time.monotonic() + (0.0 if on_event_loop() else timeout_s)
-        with self._lock:
-            while not self._has_room(len(records), size):
-                if (left := deadline - time.monotonic()) <= 0:
-                    raise self._full()
-                self._change.wait(min(left, self._look_again_s))
-        return self._enter(records, size)
+        place, me = object(), threading.get_ident()
+        try:
+            self._appending.append(me)
+            with self._lock:
+                while not self._has_room(place, len(records), size):
+                    if (left := deadline - time.monotonic()) <= 0:
+                        raise self._full()
+                    self._change.wait(min(left, self._look_again_s))
+            return self._enter(records, size, place)
+        finally:
+            # Here, because an interrupt may come anywhere in between.
+            self._give_up_place(place)
+            with contextlib.suppress(ValueError):
+                self._appending.remove(me)
 
     async def aput(self, records: Sequence[bytes], timeout_s: float) -> int:
         """`put`, with a waiting task instead of a waiting thread. One that is cancelled while it waits for room has put
         nothing; while the disk writes, it may have."""
         size = self._size(records)
         deadline = time.monotonic() + timeout_s
+        place = object()
         while True:
             with self._lock:
-                if self._has_room(len(records), size):
+                if self._has_room(place, len(records), size):
                     break
                 if (left := deadline - time.monotonic()) <= 0:
                     raise self._full()
                 changed = self._change.watch()
             await self._change.arrival(changed, min(left, self._look_again_s))
-        return await self._aenter(records, size)
+        return await self._aenter(records, size, place)
 
-    def _has_room(self, count: int, size: int) -> bool:
+    def _has_room(self, place: object, count: int, size: int) -> bool:
         self._check_open()
-        return not count or self._reserve(count, size)
+        return not count or self._reserve(place, count, size)
 
     @abstractmethod
     def _size(self, records: Sequence[bytes]) -> int:
         """The room that records take."""
 
     @abstractmethod
-    def _reserve(self, count: int, size: int) -> bool:
-        """Set room aside, if there is. With the lock. Raises InvalidRecordError."""
+    def _reserve(self, place: object, count: int, size: int) -> bool:
+        """Set room aside under a name of its own, if there is. With the lock. Raises InvalidRecordError."""
+
+    @abstractmethod
+    def _give_up_place(self, place: object) -> None:
+        """Give back what was set aside under a name, if it still is."""
 
     @abstractmethod
     def _full(self) -> BacklogFullError:
         """What to say when there is none."""
 
     @abstractmethod
-    def _enter(self, records: Sequence[bytes], size: int) -> int:
+    def _enter(self, records: Sequence[bytes], size: int, place: object) -> int:
         """Take records into the room that was set aside. Raises SpoolUnwritableError."""
 
     @abstractmethod
-    async def _aenter(self, records: Sequence[bytes], size: int) -> int:
+    async def _aenter(self, records: Sequence[bytes], size: int, place: object) -> int:
         """`_enter`, awaited."""
 
     # --- out ---
@@ -152,51 +169,59 @@ class Outbox(ABC):
 
     # --- waiting for delivery ---
 
-    def flush(self, timeout_s: float | None, *, to_the_end: bool = False) -> None:
+    def flush(self, patience: Patience | float | None, *, to_the_end: bool = False) -> None:
         """Wait until everything that entered before is settled.
 
         Args:
+            patience: how long; or so many seconds; None: as long as it takes.
             to_the_end: after `close`: also until the peer knows that nothing follows; nobody is blamed if it does not.
+                Not for a signal handler that interrupted an append: that one cannot end meanwhile.
 
         Raises:
             UndeliveredError: some is not settled in time, or refused records are held.
         """
-        deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        with self._lock:
-            target = self._hurry()
-            while (left := self._left(target, deadline, to_the_end)) > 0:
-                self._change.wait(left)
-            self._report(target)
-
-    async def aflush(self, timeout_s: float | None, *, to_the_end: bool = False) -> None:
-        """`flush`, awaited."""
-        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        patience = Patience.of(patience)
+        to_the_end = to_the_end and threading.get_ident() not in self._appending
         with self._lock:
             target = self._hurry()
         while True:
             with self._lock:
-                if (left := self._left(target, deadline, to_the_end)) <= 0:
+                if (left := self._left(target, patience, to_the_end)) <= 0:
+                    self._report(target)
+                    return
+                self._change.wait(left)
+            patience.speak()
+
+    async def aflush(self, patience: Patience | float | None, *, to_the_end: bool = False) -> None:
+        """`flush`, awaited."""
+        patience = Patience.of(patience)
+        with self._lock:
+            target = self._hurry()
+        while True:
+            with self._lock:
+                if (left := self._left(target, patience, to_the_end)) <= 0:
                     self._report(target)
                     return
                 changed = self._change.watch()
             await self._change.arrival(changed, left)
+            patience.speak()
 
     def outcome(self, number: int, timeout_s: float | None) -> Outcome | None:
         """Wait for one record; None if that takes too long, or longer ago than is remembered."""
-        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        patience = Patience(timeout_s)
         with self._lock:
             self._hurry()
-            while (left := self._left(number, deadline, False)) > 0:
+            while (left := self._left(number, patience, False)) > 0:
                 self._change.wait(left)
             return self._outcomes.find(number)
 
     async def aoutcome(self, number: int, timeout_s: float | None) -> Outcome | None:
         """`outcome`, awaited."""
-        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        patience = Patience(timeout_s)
         while True:
             with self._lock:
                 self._hurry()
-                if (left := self._left(number, deadline, False)) <= 0:
+                if (left := self._left(number, patience, False)) <= 0:
                     return self._outcomes.find(number)
                 changed = self._change.watch()
             await self._change.arrival(changed, left)
@@ -211,13 +236,13 @@ class Outbox(ABC):
         self._work.notify()
         return self._entered
 
-    def _left(self, target: int, deadline: float | None, to_the_end: bool) -> float:
+    def _left(self, target: int, patience: Patience, to_the_end: bool) -> float:
         """Seconds still to wait for a target; 0 when it is reached or never will be."""
         at_end = self._ended or not self._entered or not to_the_end
         done = self._settled >= target and not self._more_to_settle() and at_end
         if done or self._stopped:
             return 0.0
-        return LONGEST_WAIT_S if deadline is None else deadline - time.monotonic()
+        return patience.left_s((self._settled, self._delivered, self._ended))
 
     def _report(self, target: int) -> None:
         waiting = max(target - self._settled, 0) + self._more_to_settle()

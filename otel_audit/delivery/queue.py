@@ -57,6 +57,8 @@ class DeliveryQueue(Outbox):
         self._max_records, self._max_bytes = max_records, max_bytes
         self._batch_records, self._batch_bytes, self._batch_delay_s = batch_records, batch_bytes, batch_delay_s
         self._used_records = self._used_bytes = self._queued_bytes = 0
+        self._reserved: dict[object, tuple[int, int]] = {}
+        """Records and bytes of appends under way."""
         self._oldest_s = 0.0
         self._refusals: list[Refusal] = []
 
@@ -65,30 +67,36 @@ class DeliveryQueue(Outbox):
     def _size(self, records: Sequence[bytes]) -> int:
         return sum(map(len, records))
 
-    def _reserve(self, count: int, size: int) -> bool:
+    def _reserve(self, place: object, count: int, size: int) -> bool:
         if count > self._max_records or size > self._max_bytes:
             raise InvalidRecordError(
                 "record" if count == 1 else "records",
                 f"{count} record(s) of {size} bytes together are more than the queue ever holds "
                 f"({self._max_records} records, {self._max_bytes} bytes; OTEL_AUDIT_QUEUE_MAX_*)",
             )
-        if self._used_records + count > self._max_records or self._used_bytes + size > self._max_bytes:
+        reserved = self._reserved.values()
+        records = self._used_records + sum(others for others, _ in reserved)
+        if records + count > self._max_records:
             return False
-        self._used_records += count
-        self._used_bytes += size
+        if self._used_bytes + sum(others for _, others in reserved) + size > self._max_bytes:
+            return False
+        self._reserved[place] = (count, size)
         return True
+
+    def _give_up_place(self, place: object) -> None:
+        with self._lock:
+            self._reserved.pop(place, None)
 
     def _full(self) -> BacklogFullError:
         wait = f"{self._used_records} records, {self._used_bytes} bytes wait"
         return backlog_full(wait, self.trouble, self._refused())
 
-    def _enter(self, records: Sequence[bytes], size: int) -> int:
+    def _enter(self, records: Sequence[bytes], size: int, place: object) -> int:
         with self._lock:
-            if self._closed:
-                # Closed since there was room: the sender may have ended.
-                self._used_records -= len(records)
-                self._used_bytes -= size
-            self._check_open()
+            self._reserved.pop(place, None)
+            self._check_open()  # closed since there was room, the sender may have ended
+            self._used_records += len(records)
+            self._used_bytes += size
             first = self._entered + 1
             idle = not self._records
             if idle:
@@ -100,8 +108,8 @@ class DeliveryQueue(Outbox):
                 self._work.notify()
             return first
 
-    async def _aenter(self, records: Sequence[bytes], size: int) -> int:
-        return self._enter(records, size)
+    async def _aenter(self, records: Sequence[bytes], size: int, place: object) -> int:
+        return self._enter(records, size, place)
 
     # --- out ---
 

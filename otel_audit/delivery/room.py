@@ -38,15 +38,21 @@ class Room:
         """(number, bytes) of what is to be given back when that number is settled."""
         self._others_bytes = 0
         self._counted_s: float | None = None
-        self.own_bytes = self.reserved_bytes = 0
+        self.own_bytes = 0
+        self._reserved: dict[object, int] = {}
+
+    @property
+    def reserved_bytes(self) -> int:
+        """What is set aside for appends under way."""
+        return sum(self._reserved.values())
 
     @property
     def used_bytes(self) -> int:
         """What is taken, as far as known."""
         return self.own_bytes + self.reserved_bytes + self._others_bytes
 
-    def reserve(self, count: int, size: int) -> bool:
-        """Set room aside for records, if there is. Raises InvalidRecordError when there never will be."""
+    def reserve(self, place: object, count: int, size: int) -> bool:
+        """Set room aside for records under a name, if there is. Raises InvalidRecordError when there never will be."""
         if size > self.most_bytes:
             raise InvalidRecordError(
                 "record" if count == 1 else "records",
@@ -60,7 +66,7 @@ class Room:
             self.look_round()
             if self.used_bytes + size > self.most_bytes:
                 return False
-        self.reserved_bytes += size
+        self._reserved[place] = size
         return True
 
     def look_round(self) -> None:
@@ -68,9 +74,9 @@ class Room:
         self._others_bytes = self._count_others()
         self._counted_s = time.monotonic()
 
-    def cancel(self, size: int) -> None:
-        """Give back what was set aside."""
-        self.reserved_bytes -= size
+    def cancel(self, place: object) -> None:
+        """Give back what was set aside, if it still is."""
+        self._reserved.pop(place, None)
 
     def keep(self, number: int, size: int) -> None:
         """Records up to a number take room until that number is settled."""

@@ -72,21 +72,24 @@ class SpoolOutbox(Outbox):
     def _size(self, records: Sequence[bytes]) -> int:
         return size_of(records)
 
-    def _reserve(self, count: int, size: int) -> bool:
-        return self._room.reserve(count, size)
+    def _reserve(self, place: object, count: int, size: int) -> bool:
+        return self._room.reserve(place, count, size)
+
+    def _give_up_place(self, place: object) -> None:
+        self._room.cancel(place)
 
     def _full(self) -> BacklogFullError:
         what = f"{self._room.used_bytes} of {self._room.most_bytes} bytes in the spool {self.kept} wait"
         return backlog_full(what, self.trouble, self._refused())
 
-    async def _aenter(self, records: Sequence[bytes], size: int) -> int:
+    async def _aenter(self, records: Sequence[bytes], size: int, place: object) -> int:
         try:
-            entering = asyncio.get_running_loop().run_in_executor(None, self._enter, records, size)
+            entering = asyncio.get_running_loop().run_in_executor(None, self._enter, records, size, place)
         except RuntimeError:  # the loop's threads have ended already
-            return self._enter(records, size)
+            return self._enter(records, size, place)
         return await asyncio.shield(entering)  # a thread that writes cannot be called back, and gives back the room
 
-    def _enter(self, records: Sequence[bytes], size: int) -> int:
+    def _enter(self, records: Sequence[bytes], size: int, place: object) -> int:
         """Returns 0 for an append from within another one in the same thread: see `Own.write`."""
         if not records:
             return self._entered + 1
@@ -95,7 +98,7 @@ class SpoolOutbox(Outbox):
             first = self._own.write(records)
         finally:
             with self._lock:
-                self._room.cancel(size)
+                self._room.cancel(place)
                 if first:
                     self._note(first + len(records) - 1, size)
                 else:  # an interrupt may have come when the write was done
@@ -190,14 +193,14 @@ class SpoolOutbox(Outbox):
 
     def _next_own(self) -> Parcel | None:
         with self._lock:
-            entered, closed = self._entered, self._closed
-            if closed and self._room.reserved_bytes:  # an append that began before `close` is still under way
-                self._work.wait(FULL_LOOK_S)
-                return None
-        if closed:
+            entered, closed, is_whole = self._entered, self._closed, not self._room.reserved_bytes
+        if closed and is_whole:
             self._own.end()
         parcel = self._own.next_parcel(self._batch_records, self._batch_bytes)
-        if parcel is None:
+        if parcel is None and closed and not is_whole:  # an append that began before `close` is still under way
+            with self._lock:
+                self._work.wait(FULL_LOOK_S)
+        elif parcel is None:
             if closed and not self._own.is_finished:
                 self._own.finish()
             with self._lock:

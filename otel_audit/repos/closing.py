@@ -9,7 +9,7 @@ __all__ = ["Closing"]
 
 
 class Closing(ABC):
-    """Leaving the block closes; what `close` raises is raised there."""
+    """Leaving the block closes; what `close` raises is raised there, unless another exception passes."""
 
     @abstractmethod
     def close(self) -> None:
@@ -22,11 +22,19 @@ class Closing(ABC):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exc_info: object) -> None:
+    def _leave(self, error: BaseException) -> None:
+        """Close while an exception passes."""
         self.close()
+
+    async def _aleave(self, error: BaseException) -> None:
+        """`_leave`, awaited."""
+        await self.aclose()
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self.close() if error is None else self._leave(error)
 
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(self, *exc_info: object) -> None:
-        await self.aclose()
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        await (self.aclose() if error is None else self._aleave(error))

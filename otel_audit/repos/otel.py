@@ -181,6 +181,18 @@ class OTelActivityLogRepo(RecordReads, Closing):
         finally:
             self._close_reader()
 
+    def _leave(self, error: BaseException) -> None:
+        try:
+            self._delivery.leave(error)
+        finally:
+            self._close_reader()
+
+    async def _aleave(self, error: BaseException) -> None:
+        try:
+            await self._delivery.aleave(error)
+        finally:
+            self._close_reader()
+
     # --- what became of the records ---
 
     @property
