@@ -199,4 +199,6 @@ class Disk:
 
 
 def _unwritable(verb: str, path: Path, error: OSError) -> UnwritableError:
+    if error.errno is None:
+        raise error  # no call to the system failed: a signal handler has raised it, a TimeoutError perhaps
     return UnwritableError(f"cannot {verb} {path}: {error.strerror or error}")

@@ -5,8 +5,9 @@ joins it. So a lone thread pays no hand-over to another one, and a crowd pays on
 at the group's gate and pass it one by one, each letting in the next: woken all at once they would only wait again, for
 the interpreter.
 
-An exception may come from outside at any point (Ctrl-C in the main thread). Then the thread leaves; if it led a group
-of which nothing is written, the others begin anew.
+An exception may come from outside at any point (Ctrl-C in the main thread, a time limit that a signal handler keeps).
+Then the thread leaves with it, and hands it to nobody else; if it led a group of which nothing is written, the others
+begin anew. Only what the disk refuses is refused to all of a group.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import threading
 from collections.abc import Sequence
 from typing import Protocol
 
-from otel_audit.errors import SpoolUnwritableError
+from otel_audit.errors import SpoolUnwritableError, UnwritableError
 
 __all__ = ["GroupCommit", "Numbering"]
 
@@ -29,7 +30,7 @@ class Numbering(Protocol):
 
     def write(self, items: Sequence[bytes]) -> int:
         """Make items durable under the numbers after `last`, all or none, and only then move `last` on; returns the
-        number of the first."""
+        number of the first. Raises UnwritableError."""
 
 
 class _Group:
@@ -45,7 +46,7 @@ class _Group:
         self.items: list[bytes] = []
         self.gate = threading.Lock()
         self.first = self.before = 0
-        self.error: Exception | None = None
+        self.error: UnwritableError | None = None
 
 
 class GroupCommit:
@@ -111,7 +112,7 @@ class GroupCommit:
         self._latest = group
         try:
             group.first = self._stream.write(group.items)
-        except Exception as error:  # noqa: BLE001 - whatever it is, everybody in the group must hear of it
+        except UnwritableError as error:
             group.error = error
 
     def _note_success(self) -> None:

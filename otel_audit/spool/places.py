@@ -8,6 +8,8 @@
 
 <file>   = <sequence, 8 digits>-<number of its first record, 16 digits>.spool
 <parked> = <how many records, 8 digits>-<number of the first, 16 digits>.refused.spool
+
+A number that has more digits takes them.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ OWNER, DELIVERED, KEY = "owner", "delivered", "key"
 POOLS = (STREAMS, SENT, PARKED, ASIDE)
 
 _STREAM = r"[0-9A-Za-z_-]{1,64}"
-_SEGMENT = re.compile(r"(\d{8})-(\d{16})(\.refused)?\.spool", re.ASCII)
+_SEGMENT = re.compile(r"(\d{8,18})-(\d{16,18})(\.refused)?\.spool", re.ASCII)
 _POOLED = re.compile(rf"({_STREAM})\.(.+)", re.ASCII)
 
 
@@ -56,7 +58,8 @@ class SegmentName:
     def parse(cls, name: str) -> SegmentName | None:
         """The place a name means; None for any other name."""
         found = _SEGMENT.fullmatch(name)
-        return cls(int(found[1]), int(found[2]), bool(found[3])) if found else None
+        parsed = cls(int(found[1]), int(found[2]), bool(found[3])) if found else None
+        return parsed if parsed and parsed.format() == name else None
 
 
 @dataclass(frozen=True, slots=True, order=True)

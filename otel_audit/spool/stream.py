@@ -99,7 +99,7 @@ class OwnStream:
         self._state = _State()
         self._file: AppendFile | None = None
         self._described: tuple[bytes, str] | None = None
-        self._sequence = 0
+        self._sequence = self._empty_bytes = 0
         # The file must not be closed under a write: its number may be another file's then.
         self._turn = threading.Lock()
         self._closed = self._lost = False
@@ -203,12 +203,17 @@ class OwnStream:
         return self._next(described)
 
     def _next(self, described: tuple[bytes, str]) -> AppendFile:
-        self._sequence += 1
-        name = SegmentName(self._sequence, self.last + 1)
+        """The next file. In place of the last one where nothing in that was ever promised: appends that fail on a full
+        disk must not fill it with headers. It says no less than the one it replaces of what is void before it."""
+        state = self._state
+        is_again = state.name is not None and state.size == self._empty_bytes and described is self._described
+        name = SegmentName(self._sequence + (0 if is_again else 1), self.last + 1)
         header = Header(self.stream_id, name.first, self._endpoint, *described, identity=self._identity)
         final = self.folder / name.format()
         tmp = final.with_name(final.name + TMP_SUFFIX)
         content = format_header(header)
+        if tmp.exists():  # it could not be removed when an earlier attempt failed
+            self._disk.unlink(tmp)
         file = self._disk.create(tmp, MODE)
         try:
             # A file has its name only with a whole header. A crash before leaves a .tmp, which holds no record and is
@@ -216,20 +221,29 @@ class OwnStream:
             file.append(content)
             if self._synced:
                 file.sync()
-            self._lock.guard(tmp)
+            self._hold(tmp)
             self._disk.replace(tmp, final)
             if self._synced:
                 # Before the first record in it is promised to anyone: else a power loss could take the file away.
                 self._disk.fsync_folder(self.folder)
             self._state = _State(self.last, name, len(content))
+            self._sequence, self._empty_bytes = name.sequence, len(content)
             self._described, self._file = described, file
         except BaseException:
             file.close()
-            for path in (tmp, final):
+            for path in (tmp,) if is_again else (tmp, final):
                 with suppress(UnwritableError):
                     self._disk.unlink(path)
             raise
         return file
+
+    def _hold(self, path: Path) -> None:
+        try:
+            self._lock.guard(path)
+        except OSError as error:
+            if error.errno is None:
+                raise
+            raise UnwritableError(f"cannot hold {path}: {error.strerror}") from error
 
     def _spoilt(self, file: AppendFile, size: int) -> None:
         """After a failed write or fsync nothing is known of the file's end, and it is never synced again.

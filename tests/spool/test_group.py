@@ -5,14 +5,19 @@ from __future__ import annotations
 import gc
 import signal
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
 from otel_audit.errors import SpoolUnwritableError, UnwritableError
 from otel_audit.spool import group as group_module
 from otel_audit.spool.group import GroupCommit
+from otel_audit.spool.places import segments
 from tests.spool.interrupts import Caller, Interrupt, interrupting, until
+from tests.spool.plain import new_spool, own_stream, records_in
 
 
 class Numbers:
@@ -129,14 +134,88 @@ def test_a_write_that_fails_fails_all_of_its_group_and_no_other(commit: GroupCom
     assert numbers.items == [b"good", b"after"]
 
 
-@pytest.mark.parametrize("error", [ValueError("odd"), MemoryError(), RecursionError()])
-def test_any_error_of_a_write_is_told_as_our_own(commit: GroupCommit, numbers: Numbers, error: Exception) -> None:
+@pytest.mark.parametrize("error", [ValueError("odd"), MemoryError(), TimeoutError("of a signal handler")])
+def test_an_error_that_is_not_the_disks_stays_with_its_thread_and_the_others_are_written(
+    commit: GroupCommit, numbers: Numbers, error: Exception
+) -> None:
+    gate = Gate(numbers)
+    first = Caller(lambda: commit.submit([b"good"]))
+    gate.await_write()
+    leader = submitting(commit, b"leader")
+    others = [submitting(commit, b"%d" % at) for at in range(5)]
+
     def fail() -> None:
+        numbers.before = lambda: None
         raise error
 
     numbers.before = fail
-    with pytest.raises(SpoolUnwritableError):
-        commit.submit([b"a"])
+    gate.open()
+    assert first.ended() and leader.ended() and all(other.ended() for other in others)
+    assert leader.error is error
+    assert sorted(other.result for other in others) == [2, 3, 4, 5, 6]
+    assert sorted(numbers.items) == sorted([b"good", b"0", b"1", b"2", b"3", b"4"])
+
+
+def test_others_hear_nothing_of_an_error_that_comes_when_the_write_is_done(
+    commit: GroupCommit, numbers: Numbers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = Gate(numbers)
+    first = Caller(lambda: commit.submit([b"good"]))
+    gate.await_write()
+    leader, other = submitting(commit, b"leader"), submitting(commit, b"other")
+    real = numbers.write
+
+    def write(items: Sequence[bytes]) -> int:
+        monkeypatch.setattr(numbers, "write", real)
+        real(items)
+        raise TimeoutError("just after it")
+
+    gate.open()
+    monkeypatch.setattr(numbers, "write", write)
+    assert first.ended() and leader.ended() and other.ended()
+    assert numbers.items == [b"good", b"leader", b"other"]
+    assert other.result == 3
+
+
+def test_a_time_limit_that_a_signal_handler_keeps_harms_its_own_thread_alone(tmp_path: Path) -> None:
+    """As RQ and Celery keep theirs: the handler raises, wherever the main thread is, in a write as well."""
+    commit = GroupCommit(own_stream(new_spool(tmp_path / "spool").root))
+    stop = threading.Event()
+
+    def expire(number: int, frame: object) -> None:
+        raise TimeoutError("the task took too long")
+
+    def append(name: int) -> list[bytes]:
+        taken: list[bytes] = []
+        while not stop.is_set():
+            item = b"%d-%d" % (name, len(taken))
+            commit.submit([item])
+            taken.append(item)
+        return taken
+
+    before = signal.signal(signal.SIGALRM, expire)
+    callers = [Caller(lambda name=name: append(name)) for name in range(6)]  # type: ignore[misc]
+    struck: list[BaseException] = []
+    try:
+        for at in range(150):
+            with suppress(TimeoutError):
+                signal.setitimer(signal.ITIMER_REAL, 0.0002 + at % 20 * 0.0001)
+                try:
+                    while True:
+                        commit.submit([b"task"])
+                except BaseException as error:
+                    struck.append(error)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+        stop.set()
+    assert {type(error) for error in struck} == {TimeoutError}
+    assert all(caller.ended() for caller in callers)
+    assert [caller.error for caller in callers] == [None] * 6
+    (folder,) = (tmp_path / "spool" / "streams").iterdir()
+    there = Counter(item.partition(b"#")[0] for _, path in segments(folder) for item in records_in(path))
+    for caller in callers:
+        assert all(there[item] == 1 for item in caller.result)
 
 
 # --- from within ---

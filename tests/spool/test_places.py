@@ -11,15 +11,16 @@ from hypothesis import strategies as st
 from otel_audit.spool.places import PoolFile, SegmentName, is_stream_id, segments
 
 NAMES = st.builds(SegmentName, st.integers(0, 10**8 - 1), st.integers(0, 10**16 - 1), st.booleans())
+LONG_NAMES = st.builds(SegmentName, st.integers(0, 10**18 - 1), st.integers(0, 10**18 - 1), st.booleans())
 STREAMS = st.from_regex(r"\A[0-9A-Za-z_-]{1,64}\Z")
 
 
-@given(NAMES)
+@given(LONG_NAMES)
 def test_a_name_is_read_as_it_was_written(name: SegmentName) -> None:
     assert SegmentName.parse(name.format()) == name
 
 
-@given(STREAMS, NAMES)
+@given(STREAMS, LONG_NAMES)
 def test_a_name_in_a_pool_is_read_as_it_was_written(stream_id: str, name: SegmentName) -> None:
     pooled = PoolFile(stream_id, name)
     assert PoolFile.parse(pooled.format()) == pooled
@@ -30,6 +31,13 @@ def test_a_name_in_a_pool_is_read_as_it_was_written(stream_id: str, name: Segmen
 def test_names_of_a_stream_sort_as_their_places(one: SegmentName, other: SegmentName) -> None:
     if (one.sequence, one.first) != (other.sequence, other.first):
         assert (one < other) == (one.format() < other.format())
+
+
+def test_the_files_of_a_stream_are_read_in_order_beyond_eight_digits(tmp_path: Path) -> None:
+    names = [SegmentName(sequence, 1) for sequence in (99_999_999, 100_000_000, 100_000_001)]
+    for name in reversed(names):
+        (tmp_path / name.format()).touch()
+    assert [name for name, _ in segments(tmp_path)] == names
 
 
 @given(st.text(max_size=40))
@@ -45,6 +53,7 @@ def test_any_other_text_is_no_name(text: str) -> None:
         "00000001-0000000000000001.spool.tmp",
         "00000001-0000000000000001.spool\n",
         "0000001-0000000000000001.spool",
+        "000000001-0000000000000001.spool",
         "0000000١-0000000000000001.spool",
         ".00000001-0000000000000001.spool",
         "owner",

@@ -178,6 +178,42 @@ def test_what_is_written_to_a_file_that_somebody_has_removed_is_not_promised(roo
 # --- what fails takes no number ---
 
 
+def test_appends_that_fail_on_a_full_disk_leave_one_file_and_use_up_no_names(root: Path) -> None:
+    disk = AppendDisk({})
+    stream = own_stream(root, disk=disk)
+    stream.write([b"a"])
+    disk.room = 300  # for headers, and for no such record
+    for _ in range(20):
+        with pytest.raises(UnwritableError):
+            stream.write([bytes(1_000)])
+        disk.room = 300
+    disk.room = None
+    assert stream.write([b"b"]) == 2
+    assert [(name.sequence, name.first) for name, _ in segments(stream.folder)] == [(1, 1), (2, 2)]
+    stream.close()
+    assert written(stream) == [b"a#1", b"b#2"]
+
+
+def test_an_exception_from_a_signal_handler_is_not_taken_for_the_disks(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = own_stream(root)
+    stream.write([b"a"])
+    expired = TimeoutError("the task took too long")
+
+    def write(handle: int, content: bytes) -> int:
+        raise expired
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", write)
+        with pytest.raises(TimeoutError) as caught:
+            stream.write([b"b"])
+    assert caught.value is expired
+    assert stream.write([b"c"]) == 2
+    stream.close()
+    assert written(stream) == [b"a#1", b"c#2"]
+
+
 @pytest.fixture
 def beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(disk_module, "sync_handle", lambda handle: None)
