@@ -2,6 +2,9 @@
 
 Decoding in Python keeps one core busy; processes are how it gets more than one. What comes back from a process is
 Arrow IPC, which is read without copying; pickled tables would cost as much as the decoding saved.
+
+The largest request that is allowed takes seconds. So large ones (`is_large`) are decoded beside the others and not
+before them: in a thread of their own, or in all processes but one. With a single process they share it.
 """
 
 from __future__ import annotations
@@ -19,17 +22,26 @@ from otel_audit.collector.child import become_child
 from otel_audit.errors import ConfigError, OverloadedError, PeerBytesError
 from otel_audit.otlp.decode import Decoded, Rejected, decode_logs
 from otel_audit.otlp.markers import Marker
+from otel_audit.otlp.work import is_dense
 
-__all__ = ["Decoder", "ProcessDecoder", "ThreadDecoder", "make_decoder"]
+__all__ = ["Decoder", "ProcessDecoder", "ThreadDecoder", "is_large", "make_decoder"]
 
 _WARM_UP_S = 60.0
+_LARGE_BYTES, _LARGE_UNITS = 4 << 20, 1 << 20
+"""Where a request begins to be a large one: about a third of a second."""
 _Parts = tuple[bytes, tuple[Rejected, ...], int, int, tuple[Marker, ...]]
 
 
 class Decoder(Protocol):
-    """Decodes without keeping the event loop. `slots` requests at a time keep it busy; more only wait inside."""
+    """Decodes without keeping the event loop.
+
+    Attributes:
+        slots: so many requests at a time keep it busy; more only wait inside.
+        large_slots: so many of them may be large.
+    """
 
     slots: int
+    large_slots: int
 
     def start(self) -> None:
         """Get ready. Raises ConfigError when that is impossible."""
@@ -44,29 +56,37 @@ class Decoder(Protocol):
         ...
 
 
+def is_large(body: bytes) -> bool:
+    """Whether a request may take long to decode."""
+    return len(body) > _LARGE_BYTES or is_dense(body, _LARGE_UNITS)
+
+
 def make_decoder(workers: int) -> Decoder:
     """A thread for 0 workers, else that many processes."""
     return ProcessDecoder(workers) if workers else ThreadDecoder()
 
 
 class ThreadDecoder:
-    """One thread: a second one would only fight for the interpreter lock."""
+    """One thread, as a second one would only fight for the interpreter lock; and one for large requests, which does."""
 
-    slots = 2  # one in work, one at the door
+    slots = large_slots = 2  # one in work, one at the door
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="otel-audit-decode")
+        self._large = ThreadPoolExecutor(1, thread_name_prefix="otel-audit-decode-large")
 
     def start(self) -> None:
         """Nothing to wait for."""
 
     async def decode(self, body: bytes, received_from: str, arrival_ns: int, max_records: int) -> Decoded:
         """See Decoder."""
-        return await asyncio.wrap_future(self._pool.submit(_decode, body, received_from, arrival_ns, max_records))
+        pool = self._large if is_large(body) else self._pool
+        return await asyncio.wrap_future(pool.submit(_decode, body, received_from, arrival_ns, max_records))
 
     def close(self) -> None:
-        """Waits for the request in work."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        """Waits for the requests in work."""
+        for pool in (self._pool, self._large):
+            pool.shutdown(wait=True, cancel_futures=True)
 
 
 class ProcessDecoder:
@@ -74,6 +94,7 @@ class ProcessDecoder:
 
     def __init__(self, workers: int) -> None:
         self.slots = 2 * workers
+        self.large_slots = max(1, workers - 1)
         self._workers = workers
         self._pool = self._new_pool()
         self._closed = False

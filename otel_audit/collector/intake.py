@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from otel_audit.collector.admission import Hold
-from otel_audit.collector.decoding import Decoder
+from otel_audit.collector.decoding import Decoder, is_large
 from otel_audit.collector.metrics import Metrics
 from otel_audit.config import Settings
 from otel_audit.errors import OverloadedError
@@ -28,6 +28,7 @@ class Intake:
         self._max_records: int = settings.max_request_records
         self._wait_s: float = settings.queue_wait_s
         self._slots = asyncio.Semaphore(decoder.slots)
+        self._large_slots = asyncio.Semaphore(decoder.large_slots)
 
     async def take(self, body: bytes, received_from: str, hold: Hold) -> Committed | None:
         """Returns when every activity of the request is durable (or in quarantine, when it is no valid one).
@@ -40,15 +41,16 @@ class Intake:
             OverloadedError, StorageError: something may have been kept; sending it all again is harmless.
         """
         arrival_ns = self._clock_ns()
+        slots = self._large_slots if is_large(body) else self._slots
         try:
             async with asyncio.timeout(self._wait_s):
-                await self._slots.acquire()
+                await slots.acquire()
         except TimeoutError:
             raise OverloadedError(f"waited {self._wait_s:g} s for a place to decode") from None
         try:
             decoded = await self._decoder.decode(body, received_from, arrival_ns, self._max_records)
         finally:
-            self._slots.release()
+            slots.release()
         hold.cover_decoded(len(body) + decoded.size_bytes)
         self._metrics.received.inc(decoded.total)
         committed = None

@@ -7,7 +7,8 @@ it has none; so `{"schemaUrl":"…"}` is a schema URL without a Resource. A null
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from google.protobuf.message import DecodeError, Message
@@ -16,11 +17,10 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
 from otel_audit.errors import ArchiveFaultError
 from otel_audit.model.json_values import format_json
-from otel_audit.otlp.frame import ScopeSlice
 from otel_audit.otlp.parsing import parse_again
 from otel_audit.otlp.values import UnacceptableError, format_object, format_typed, parse_typed, quote
 
-__all__ = ["parse_resource", "parse_scope", "read_context"]
+__all__ = ["parse_resource", "parse_scope", "read_resource", "read_scope"]
 
 _M = TypeVar("_M", bound=Message)
 _PROMOTED = {
@@ -31,31 +31,40 @@ _PROMOTED = {
 }
 
 
-def read_context(scope: ScopeSlice) -> dict[str, str | None]:
-    """The columns `resource`, `scope` and those promoted from the Resource; what is missing is null.
+def read_resource(raw: bytes | None, schema_url: bytes | None) -> dict[str, str | None]:
+    """The column `resource` and those promoted from the Resource; what is missing is null.
 
     Raises:
-        UnacceptableError: they are no protobuf, or break a rule of `format_attributes`.
+        UnacceptableError: it is no protobuf, or breaks a rule of `_attributes`.
     """
     columns: dict[str, str | None] = {}
     members: dict[str, str] = {}
-    try:
-        if scope.resource is not None:
-            resource = _parse(Resource, scope.resource)
+    with _in_context():
+        if raw is not None:
+            resource = _parse(Resource, raw)
             members = _resource_members(resource)
             for attribute in resource.attributes:
                 if attribute.key in _PROMOTED and attribute.value.HasField("string_value"):
                     columns[_PROMOTED[attribute.key]] = attribute.value.string_value
-        columns["resource"] = _column(members, scope.resource_schema_url)
-        members = {}
-        if scope.scope is not None:
-            members = _scope_members(_parse(InstrumentationScope, scope.scope))
-        columns["scope"] = _column(members, scope.schema_url)
+        columns["resource"] = _column(members, schema_url)
+    return columns
+
+
+def read_scope(raw: bytes | None, schema_url: bytes | None) -> dict[str, str | None]:
+    """The column `scope`. Raises UnacceptableError, as `read_resource`."""
+    with _in_context():
+        members = {} if raw is None else _scope_members(_parse(InstrumentationScope, raw))
+        return {"scope": _column(members, schema_url)}
+
+
+@contextmanager
+def _in_context() -> Iterator[None]:
+    try:
+        yield
     except (DecodeError, UnicodeDecodeError) as error:
         raise UnacceptableError(f"its Resource or scope cannot be parsed: {error}") from None
     except UnacceptableError as error:
         raise UnacceptableError(f"in its Resource or scope, {error}") from None
-    return columns
 
 
 def _parse(kind: type[_M], raw: bytes) -> _M:

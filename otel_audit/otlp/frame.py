@@ -23,6 +23,9 @@ from otel_audit.errors import MalformedRequestError, RequestTooLargeError
 __all__ = ["ScopeSlice", "count_records", "length_delimited", "one_record_request", "split"]
 
 _VARINT, _FIXED64, _BYTES, _GROUP, _END_GROUP, _FIXED32 = range(6)
+_MAX_ODD_FIELDS = 200_000
+"""In all: fields that OTLP does not have, and repeats of those that stand once. Each costs about a microsecond."""
+_FEW_SCOPES = 1_000
 _MAX_DEPTH = 100
 """Of messages and groups within each other, as in upb."""
 _MAX_TAG_BYTES, _MAX_SIZE_BYTES, _MAX_VARINT_BYTES = 5, 5, 10
@@ -56,7 +59,7 @@ def count_records(body: bytes, most: int) -> int:
 
     Raises:
         MalformedRequestError: not the framing of an ExportLogsServiceRequest.
-        RequestTooLargeError: more than `most` records, scopes or resources.
+        RequestTooLargeError: as `split`.
     """
     return sum(len(scope.bounds) // 2 for scope in split(body, most))
 
@@ -66,41 +69,49 @@ def split(body: bytes, most: int) -> Iterator[ScopeSlice]:
 
     Raises:
         MalformedRequestError: while iterating; what came before it must not be used either.
-        RequestTooLargeError: more than `most` records, scopes or resources.
+        RequestTooLargeError: more than `most` records, more than a quarter of that (or 1,000) scopes or resources, or
+            very many fields that OTLP does not have.
     """
     resources = scopes = records = 0
-    for number, start, end in _fields(body, 0, len(body), 0):
+    most_scopes = min(most, max(most // 4, _FEW_SCOPES))
+    odd = _Odd()
+    for number, start, end in _fields(body, 0, len(body), 0, odd):
         if number != 1:
+            odd.count()
             continue
         resources += 1
-        resource = schema_url = None
+        pieces, schema_url = _Pieces(odd), None
         found = 0
         # Twice over: the Resource may come after its scopes.
-        for inner, at, stop in _fields(body, start, end, 1):
+        for inner, at, stop in _fields(body, start, end, 1, odd):
             if inner == 1:
-                resource = (resource or b"") + body[at:stop]
+                pieces.add(body[at:stop])
             elif inner == 2:
                 found += 1
-            elif inner == 3:
+            elif inner == 3 and schema_url is None:
                 schema_url = body[at:stop]
+            else:
+                schema_url = body[at:stop] if inner == 3 else schema_url
+                odd.count()
         scopes += found
-        _check_count(max(resources, scopes), most)
+        _check_count(max(resources, scopes), most_scopes)
         if not found:
             continue
-        for inner, at, stop in _fields(body, start, end, 1):
+        resource = pieces.joined()
+        for inner, at, stop in _fields(body, start, end, 1, odd):
             if inner == 2:
-                scope = _scope(body, at, stop, resource, schema_url, most - records)
+                scope = _scope(body, at, stop, resource, schema_url, most - records, odd)
                 records += len(scope.bounds) // 2
                 yield scope
 
 
 def _scope(
-    body: bytes, start: int, end: int, resource: bytes | None, resource_schema_url: bytes | None, most: int
+    body: bytes, start: int, end: int, resource: bytes | None, resource_schema_url: bytes | None, most: int, odd: _Odd
 ) -> ScopeSlice:
-    scope = schema_url = None
+    pieces, schema_url = _Pieces(odd), None
     bounds = array("Q")
     keep = bounds.append
-    for number, at, stop in _fields(body, start, end, 2):
+    for number, at, stop in _fields(body, start, end, 2, odd):
         if number == 2:
             if not most:
                 _check_count(1, 0)
@@ -108,10 +119,47 @@ def _scope(
             keep(at)
             keep(stop)
         elif number == 1:
-            scope = (scope or b"") + body[at:stop]
-        elif number == 3:
+            pieces.add(body[at:stop])
+        elif number == 3 and schema_url is None:
             schema_url = body[at:stop]
-    return ScopeSlice(resource, resource_schema_url, scope, schema_url, bounds)
+        else:
+            schema_url = body[at:stop] if number == 3 else schema_url
+            odd.count()
+    return ScopeSlice(resource, resource_schema_url, pieces.joined(), schema_url, bounds)
+
+
+class _Odd:
+    """Counts the fields of a request that nobody has reason to send in numbers."""
+
+    __slots__ = ("_left",)
+
+    def __init__(self) -> None:
+        self._left = _MAX_ODD_FIELDS
+
+    def count(self) -> None:
+        self._left -= 1
+        if self._left < 0:
+            raise RequestTooLargeError(f"the request holds more than {_MAX_ODD_FIELDS} fields that OTLP does not have")
+
+
+class _Pieces:
+    """A message field that may come in several pieces, and comes in one."""
+
+    __slots__ = ("_odd", "_pieces")
+
+    def __init__(self, odd: _Odd) -> None:
+        self._odd = odd
+        self._pieces: list[bytes] = []
+
+    def add(self, piece: bytes) -> None:
+        if self._pieces:
+            self._odd.count()
+        self._pieces.append(piece)
+
+    def joined(self) -> bytes | None:
+        if len(self._pieces) == 1:
+            return self._pieces[0]
+        return b"".join(self._pieces) if self._pieces else None
 
 
 def _check_count(count: int, most: int) -> None:
@@ -119,7 +167,7 @@ def _check_count(count: int, most: int) -> None:
         raise RequestTooLargeError("the request holds more log records, scopes or resources than are allowed")
 
 
-def _fields(data: bytes, at: int, stop: int, depth: int) -> Iterator[tuple[int, int, int]]:
+def _fields(data: bytes, at: int, stop: int, depth: int, odd: _Odd) -> Iterator[tuple[int, int, int]]:
     """(field number, start, end) of each length-delimited field; all others are checked and skipped."""
     while at < stop:
         tag = data[at]
@@ -130,7 +178,7 @@ def _fields(data: bytes, at: int, stop: int, depth: int) -> Iterator[tuple[int, 
         if tag < 8:
             raise MalformedRequestError(f"field number 0 before byte {at}")
         if tag & 7 != _BYTES:
-            at = _skip(data, at, stop, tag, depth)
+            at = _skip(data, at, stop, tag, depth, odd)
             continue
         if at < stop and (size := data[at]) < 0x80:
             at += 1
@@ -162,8 +210,9 @@ def _varint(data: bytes, at: int, stop: int, most_bytes: int) -> tuple[int, int]
     raise MalformedRequestError(f"a number before byte {at} is too long")
 
 
-def _skip(data: bytes, at: int, stop: int, tag: int, depth: int) -> int:
+def _skip(data: bytes, at: int, stop: int, tag: int, depth: int, odd: _Odd) -> int:
     """The position after an unknown field whose tag was just read."""
+    odd.count()
     kind, number = tag & 7, tag >> 3
     if kind == _VARINT:
         return _varint(data, at, stop, _MAX_VARINT_BYTES)[1]
@@ -179,7 +228,7 @@ def _skip(data: bytes, at: int, stop: int, tag: int, depth: int) -> int:
             inner, at = _varint(data, at, stop, _MAX_TAG_BYTES)
             if inner & 7 == _END_GROUP and inner >> 3 == number:
                 return at
-            at = _skip(data, at, stop, inner, depth + 1)
+            at = _skip(data, at, stop, inner, depth + 1, odd)
     else:
         raise MalformedRequestError(f"wire type {kind} before byte {at} does not belong there")
     if at > stop:

@@ -33,6 +33,7 @@ __all__ = [
     "RAW_TRACE_ID",
     "audit_attributes",
     "fill_row",
+    "may_be_audit",
 ]
 
 RAW_TIME = RAW_PREFIX + "time_unix_nano"
@@ -64,17 +65,22 @@ _SEVERITY_NUMBER, _SEVERITY_TEXT = SLOT["severity_number"], SLOT["severity_text"
 _EVENT_NAME, _BODY, _ATTRIBUTES = SLOT["event_name"], SLOT["body"], SLOT["attributes"]
 
 
+def may_be_audit(raw: bytes) -> bool:
+    """Whether some attribute of a serialized LogRecord may be of the audit model, as far as can be told unparsed."""
+    return _AUDIT_PREFIX_BYTES in raw
+
+
 def audit_attributes(raw: bytes) -> Sequence[KeyValue] | None:
     """The attributes of a serialized LogRecord, if any of them is of the audit model; None: the record is none of ours.
 
     There are none to give where the record cannot be parsed; its bytes can still tell that no key begins like ours.
     """
-    if _AUDIT_PREFIX_BYTES not in raw:
+    if not may_be_audit(raw):
         return None
     if len(raw) > MAX_MESSAGE_BYTES:
         return ()
     try:
-        attributes = parse_again(LogRecord, raw).attributes
+        attributes = _parse(raw).attributes
     except DecodeError:
         return ()
     return attributes if any(attribute.key.startswith(AUDIT_PREFIX) for attribute in attributes) else None
@@ -89,9 +95,9 @@ def fill_row(raw: bytes, row: list[Any]) -> None:
     if len(raw) > MAX_MESSAGE_BYTES:
         raise UnacceptableError(f"it takes {len(raw)} bytes; {MAX_MESSAGE_BYTES} are allowed")
     try:
-        record = LogRecord.FromString(raw)
+        record = _parse(raw)
     except DecodeError:
-        record = _parse_again(raw)
+        raise UnacceptableError("it cannot be parsed: damaged, invalid UTF-8, or nested too deep") from None
     leftovers: _Leftovers | None = None
     for attribute in record.attributes:
         key = attribute.key
@@ -150,11 +156,11 @@ def fill_row(raw: bytes, row: list[Any]) -> None:
     _check_required(row)
 
 
-def _parse_again(raw: bytes) -> LogRecord:
+def _parse(raw: bytes) -> LogRecord:
     try:
-        return parse_again(LogRecord, raw)
+        return LogRecord.FromString(raw)
     except DecodeError:
-        raise UnacceptableError("it cannot be parsed: damaged, invalid UTF-8, or nested too deep") from None
+        return parse_again(LogRecord, raw)
 
 
 def _typed_bytes(content: bytes) -> str:

@@ -13,6 +13,7 @@ import pytest
 from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
+from otel_audit.collector import decoding
 from otel_audit.errors import UnwritableError
 
 MIB = 1 << 20
@@ -204,6 +205,29 @@ def test_waiting_too_long_for_the_decoder_is_503(run, request_body, new_ids):
     assert len(server.rows()) == 2000
 
 
+@pytest.mark.parametrize("kind", ["bytes", "values"])
+def test_others_are_decoded_beside_a_large_request(run, request_body, new_ids, monkeypatch, kind):
+    ballast = bytes(5 * MIB) if kind == "bytes" else b"," * MIB
+    large = request_body(*new_ids(1)) + b"\xfa\x01" + _varint(len(ballast)) + ballast  # in an unknown field
+    entered, may_go_on, real = threading.Event(), threading.Event(), decoding.decode_logs
+
+    def slow(body, **arguments):
+        if len(body) == len(large):
+            entered.set()
+            may_go_on.wait(20)
+        return real(body, **arguments)
+
+    monkeypatch.setattr(decoding, "decode_logs", slow)
+    server = run()
+    with ThreadPoolExecutor(1) as pool:
+        reply = pool.submit(type(server.client)(server.collector).send, large)
+        entered.wait()
+        statuses = [server.client.send(request_body(*new_ids(1))).status for _ in range(5)]
+        may_go_on.set()
+        assert (statuses, reply.result().status) == ([200] * 5, 200)
+    assert len(server.rows()) == 6
+
+
 def test_a_log_that_cannot_write_is_503_and_the_reason_is_told(run, request_body, new_ids):
     def refusing(_decoded):
         failed = Future()
@@ -309,6 +333,10 @@ def test_a_request_that_outlasts_the_stop_is_503(run, request_body, new_ids):
         server.collector.stop()
         assert reply.result().status == 503
     assert not never.cancelled()
+
+
+def _varint(number: int) -> bytes:
+    return bytes((number & 127 | 128, number >> 7 & 127 | 128, number >> 14 & 127 | 128, number >> 21))
 
 
 def _children(pid: int) -> list[int]:

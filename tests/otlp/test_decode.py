@@ -444,8 +444,8 @@ def test_what_is_too_large_is_not_parsed() -> None:
 def test_empty_scopes_cost_nothing() -> None:
     """A Resource is not even parsed for scopes without records."""
     resource = length_delimited(1, b"\xff" * (1 << 20))
-    body = length_delimited(1, resource + length_delimited(2, b"") * 50_000)
-    assert decode(body).total == 0
+    body = length_delimited(1, resource + length_delimited(2, b"") * 20_000)
+    assert decode(body, most=80_000).total == 0
 
 
 def test_more_rows_than_one_batch() -> None:
