@@ -157,6 +157,9 @@ SETTINGS: tuple[Setting, ...] = (
             least=1),
     Setting("quarantine_max_bytes", int, 1024 * _MiB, "bytes", "collector",
             "Bytes that invalid records may take.", least=0),
+    Setting("scrub_interval_s", float, 86_400.0, "seconds", "collector",
+            "How long after one check of every byte on the disk the next one begins; 0 for never.", least=0),
+    Setting("scrub_bytes_per_s", int, 8 * _MiB, "bytes", "collector", "How fast that check reads, at most.", least=1),
     Setting("min_free_bytes", int, 64 * _MiB, "bytes", "collector",
             "Free space below which requests are answered 503.", least=0),
     # reading

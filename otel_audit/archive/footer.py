@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -12,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from otel_audit.archive.checksums import TAIL_BYTES, UNSTAMPED, check_footer, footer_start
 from otel_audit.archive.columns import NOTE_REPEAT
 from otel_audit.archive.names import parse_name
 from otel_audit.errors import ArchiveFaultError, NewerFormatError, StorageError
@@ -21,15 +23,20 @@ __all__ = [
     "FOOTER_KEY",
     "FORMAT_VERSION",
     "Footer",
+    "Tail",
     "footer_of",
     "parse_footer",
     "read_footer",
+    "read_metadata",
+    "read_tail",
     "unreadable",
     "utc_day",
 ]
 
 FORMAT_VERSION = 1
 FOOTER_KEY = b"otel_audit"
+_LIKELY_BYTES = 64 * 1024
+"""Most footers are no longer, and then one read does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +62,13 @@ class Footer:
     size_bytes: int = 0
 
     def format(self) -> bytes:
-        """The footer's value, JSON."""
+        """The footer's value, JSON; `checksums.stamp` fills in the digests."""
         facts = asdict(self)
         del facts["size_bytes"]
         for name in ("repeats", "chain_before", "chain"):
             if facts[name] is None:
                 del facts[name]
-        return json.dumps(facts, separators=(",", ":"), sort_keys=True).encode()
+        return json.dumps(facts | UNSTAMPED, separators=(",", ":"), sort_keys=True).encode()
 
 
 _FACTS = frozenset(fact.name for fact in fields(Footer))
@@ -130,28 +137,66 @@ def parse_footer(metadata: pq.FileMetaData, path: Path) -> Footer:
     return footer
 
 
-def read_footer(path: Path, *, every_row: bool = False) -> Footer:
-    """Open a file's Parquet footer.
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """The end of a file: `raw` from where its footer begins (`start`), checked and parsed.
 
-    Args:
-        every_row: read the rows as well, against the checksums of their pages: a write that power loss cut short may
-            have left the end of a file on the disk and not its middle.
+    `data_digest`: what the bytes before it must have, in hex; None in a file of a release that kept none.
+    """
+
+    raw: bytes
+    start: int
+    data_digest: bytes | None
+    metadata: pq.FileMetaData
+
+
+def read_tail(file: io.FileIO, path: Path) -> Tail:
+    """Read a file's footer and check it against the digest it carries.
+
+    Raises:
+        ArchiveFaultError: not what was written.
+        ValueError, OSError, pa.ArrowException: no Parquet file, or it cannot be read; see `unreadable`.
+    """
+    size = file.seek(0, io.SEEK_END)
+    file.seek(max(0, size - _LIKELY_BYTES))
+    raw = _read_all(file)
+    start = footer_start(raw[-TAIL_BYTES:], size)
+    if start < size - len(raw):
+        file.seek(start)
+        raw = _read_all(file)
+    else:
+        raw = raw[start - size :]
+    digest = check_footer(raw, path)
+    return Tail(raw, start, digest, pq.read_metadata(pa.BufferReader(raw)))
+
+
+def _read_all(file: io.FileIO) -> bytes:
+    pieces = []
+    while piece := file.read(1 << 20):
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+def read_metadata(path: Path) -> pq.FileMetaData:
+    """A file's Parquet metadata, checked against the digest of its footer. Raises as `read_footer`."""
+    try:
+        with open(path, "rb", buffering=0) as file:
+            return read_tail(file, path).metadata
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise unreadable(path, error) from None
+
+
+def read_footer(path: Path) -> Footer:
+    """What a file says about itself; `verify.check_file` also reads all the rest.
 
     Raises:
         ArchiveFaultError: a truncated, damaged or foreign file.
         FileNotFoundError: it has gone (a reader lists again).
         StorageError: the machine does not let it be read now.
     """
-    try:
-        with pq.ParquetFile(path, page_checksum_verification=every_row) as file:
-            footer = parse_footer(file.metadata, path)
-            for group in range(file.metadata.num_row_groups if every_row else 0):
-                file.read_row_group(group)
-            return footer
-    except FileNotFoundError:
-        raise
-    except (pa.ArrowException, OSError) as error:
-        raise unreadable(path, error) from None
+    return parse_footer(read_metadata(path), path)
 
 
 def unreadable(path: Path, error: Exception) -> StorageError:

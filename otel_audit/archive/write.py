@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from otel_audit.archive.checksums import stamp
 from otel_audit.archive.columns import Column, parquet_schema
 from otel_audit.archive.footer import FOOTER_KEY, Footer
 from otel_audit.archive.names import Stage
@@ -72,7 +73,9 @@ def stream_parquet(
         writer.add_key_value_metadata({FOOTER_KEY.decode(): footer.format().decode()})
         for group in groups:
             writer.write_table(group, row_group_size=max(1, group.num_rows))
-    return sink.getvalue()
+    content = sink.getvalue()
+    stamp(content)
+    return content
 
 
 def _encodings(columns: tuple[Column, ...], distinct: Mapping[str, int], group_rows: int) -> dict[str, str]:

@@ -29,6 +29,7 @@ def add_to(app: typer.Typer) -> None:
         epilog=examples(
             "otel-audit status --data audit-data",
             "otel-audit status --check || echo 'look at the folder'",
+            "otel-audit status --check --deep",
         ),
     )(_status)
 
@@ -36,6 +37,9 @@ def add_to(app: typer.Typer) -> None:
 def _status(
     data: DataOption = None,
     check: Annotated[bool, typer.Option("--check", help="Also read every file's footer.")] = False,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="With --check: compare every byte of every file with what was written.")
+    ] = False,
     format: FormatOption = None,
 ) -> None:
     """Rows, files, bytes, time span, quarantine, gaps and overlaps; also beside a running collector.
@@ -45,7 +49,9 @@ def _status(
     from otel_audit.log.status import folder_status
 
     folder = data_folder(data)
-    status = folder_status(folder, check)
+    if deep and not check:
+        raise typer.BadParameter("--deep goes with --check")
+    status = folder_status(folder, check, _progress if deep else None)
     chosen = format_for(format, sys.stdout)
     if chosen is Format.TABLE:
         lines = ({"what": what, "value": value} for what, value in _lines(status, check))
@@ -56,6 +62,12 @@ def _status(
     if status.faults:
         count = len(status.faults)
         raise ArchiveFaultError(f"{folder}: {count} fault{'s' if count > 1 else ''}: {'; '.join(status.faults)}")
+
+
+def _progress(done: int, of: int) -> None:
+    """On a terminal alone: what is kept of standard error elsewhere need not hold it."""
+    if sys.stderr.isatty():
+        typer.echo(f"\rread {done:,} of {of:,} files", err=True, nl=done == of)
 
 
 def _row(status: FolderStatus) -> dict[str, Any]:
@@ -73,6 +85,7 @@ def _row(status: FolderStatus) -> dict[str, Any]:
         "owner_pid": status.owner_pid,
         "owner_url": status.owner_url,
         "checked_files": status.checked_files,
+        "scrub_completed": _time(status.scrub_completed_us),
         "faults": status.faults,
     }
 
@@ -90,6 +103,7 @@ def _lines(status: FolderStatus, check: bool) -> list[tuple[str, str]]:
         ("occurred", span),
         ("duplicates dropped", f"{status.duplicates_dropped:,}"),
         ("quarantined", f"{status.quarantined:,}"),
+        ("every byte checked", _time(status.scrub_completed_us) or "not yet"),
         ("faults", faults if check or status.faults else f"{faults[:-1]}; --check opens the superseded ones too)"),
     ]
 

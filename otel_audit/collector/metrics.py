@@ -52,6 +52,12 @@ _GAUGES: tuple[tuple[str, str, str], ...] = (
     ("otel_audit_stream_rows", "stream_rows", "Rows of the streams log."),
     ("otel_audit_stream_bytes", "stream_bytes", "Bytes of the streams log."),
     ("otel_audit_free_bytes", "free_bytes", "Bytes that may still be written to the data folder's file system."),
+    ("otel_audit_damaged_files", "damaged_files", "Files whose bytes are not what was written."),
+    (
+        "otel_audit_scrub_completed_timestamp_seconds",
+        "scrub_completed_s",
+        "When every file had been read back and checked, since 1970; 0 for never.",
+    ),
     ("otel_audit_commit_seconds_last", "commit_seconds_last", "How long the last commit took."),
 )
 

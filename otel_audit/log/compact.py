@@ -13,6 +13,7 @@ from otel_audit.archive.digest import rows_digest
 from otel_audit.archive.footer import Footer, read_footer, unreadable, utc_day
 from otel_audit.archive.listing import HOT
 from otel_audit.archive.names import FileName, Stage, format_name
+from otel_audit.archive.verify import open_checked
 from otel_audit.archive.write import distinct_counts, regroup, stream_parquet
 from otel_audit.errors import ArchiveFaultError, StorageError
 from otel_audit.log.store import Store
@@ -77,13 +78,19 @@ def prove(store: Store, output: FileName, inputs: tuple[FileName, ...]) -> None:
 
 def _prove_bytes(source: Path | pa.BufferReader, store: Store, inputs: tuple[FileName, ...], path: Path) -> None:
     try:
-        with pq.ParquetFile(source) as file:
+        with _opened(source) as file:
             groups = (conformed(file.read_row_group(at), store.schema) for at in range(file.metadata.num_row_groups))
             after = rows_digest(groups)
     except (pa.ArrowException, OSError) as error:
         raise unreadable(path, error) from error
     if after != rows_digest(_rows(store, inputs)):
         raise ArchiveFaultError(f"{path}: its rows differ from the files it replaces")
+
+
+def _opened(source: Path | pa.BufferReader) -> pq.ParquetFile:
+    if isinstance(source, Path):
+        return open_checked(source)
+    return pq.ParquetFile(source, page_checksum_verification=True)
 
 
 def _rows(store: Store, inputs: tuple[FileName, ...], *, bloom_only: bool = False) -> Iterator[pa.Table]:
@@ -96,7 +103,7 @@ def _rows(store: Store, inputs: tuple[FileName, ...], *, bloom_only: bool = Fals
             continue
         (known,) = store.known((name,))
         try:
-            with pq.ParquetFile(known.path) as file:
+            with open_checked(known.path) as file:
                 for at in range(file.metadata.num_row_groups):
                     yield conformed(file.read_row_group(at, columns=names), schema)
         except (pa.ArrowException, OSError) as error:

@@ -147,7 +147,7 @@ class ActivityLog:
 
     def stats(self) -> LogStats:
         """Counts since the log was opened, and what is on disk now."""
-        return self._counters.stats(self._stores.health, *self._stores.every)
+        return self._counters.stats(self._stores.health, self._maintenance.scrub.state, *self._stores.every)
 
     # --- what an operator asks ---
 

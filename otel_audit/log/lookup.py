@@ -14,8 +14,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from otel_audit.archive.bloom import Filter, Hashes, filter_of, hashes_of, may_hold
-from otel_audit.archive.footer import unreadable
+from otel_audit.archive.footer import read_metadata, unreadable
 from otel_audit.archive.names import FileName
+from otel_audit.archive.verify import open_checked
 from otel_audit.log.store import Store
 from otel_audit.otlp.content import DIGESTED
 
@@ -70,10 +71,10 @@ class FileLookup:
             try:
                 shape = self._shapes.get(name)
                 if shape is None:
-                    shape = self._shapes[name] = _shape(pq.read_metadata(known.path))
+                    shape = self._shapes[name] = _shape(read_metadata(known.path))
                 here: dict[str, int] = {}
                 if groups := _candidates(known.path, shape, wanted, hashes):
-                    with pq.ParquetFile(known.path, read_dictionary=shape.coded) as file:
+                    with open_checked(known.path, read_dictionary=shape.coded) as file:
                         for at, inside in groups:
                             here |= self._in_group(file, at, inside)
                 if here:
@@ -151,7 +152,7 @@ def rows_from(store: Store, first: int) -> Iterator[tuple[pa.Table, int]]:
         if name.last < first:
             continue
         try:
-            with pq.ParquetFile(known.path) as file:
+            with open_checked(known.path) as file:
                 for at in range(file.metadata.num_row_groups):
                     rows = file.read_row_group(at)
                     last = rows["log_index"][-1].as_py()

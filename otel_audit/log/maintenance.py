@@ -1,16 +1,24 @@
-"""What runs behind the commits, one task at a time: merge, seal, remove hidden files, move ids to disk."""
+"""What runs behind the commits, one task at a time: merge, seal, remove hidden files, move ids to disk, check files.
+
+A hot file whose bytes are not what its commit wrote is left as it is, for its rows must not be written anew as if they
+were right. The files before and behind it are merged and sealed as ever.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import groupby
 
 from otel_audit.archive.chain import BEGINNING
-from otel_audit.archive.footer import utc_day
-from otel_audit.archive.names import FileName, Stage
+from otel_audit.archive.footer import unreadable, utc_day
+from otel_audit.archive.names import FileName, Stage, format_name
+from otel_audit.archive.verify import check_file
 from otel_audit.config import Settings
+from otel_audit.errors import ArchiveFaultError
 from otel_audit.log.compact import compact
 from otel_audit.log.plan import HotFile, MergeRules, SealRules, plan_merge, plan_seal
+from otel_audit.log.scrub import Scrub
 from otel_audit.log.stats import Counters
 from otel_audit.log.store import Store
 from otel_audit.log.stores import Stores
@@ -33,6 +41,10 @@ class Maintenance:
         self._merge = MergeRules(settings.merge_fan_in, settings.merge_big_rows, settings.hot_max_files)
         self._seal = SealRules(settings.seal_rows, settings.seal_bytes)
         self._hidden_since: dict[FileName, float] = {}
+        self._damaged: set[FileName] = set()
+        self.scrub = Scrub(
+            stores.activity.root, self._stores, settings, stores.activity.disk, clock, stores.born_ns // 1_000
+        )
 
     def run_one(self) -> None:
         """Do what is due, a task per store at most. Removing comes first: it makes room where the disk is full."""
@@ -41,26 +53,63 @@ class Maintenance:
         for index in self._indexes:
             index.spill()
         for store in self._stores:
-            hot = _hot_files(store)
-            if inputs := plan_seal(hot, self._seal, self._today()):
-                self._compact(store, inputs, Stage.SEALED)
-            elif inputs := plan_merge(hot, self._merge):
-                self._compact(store, inputs, Stage.MERGED)
+            for hot in self._hot_runs(store):
+                if inputs := plan_seal(hot, self._seal, self._today()):
+                    self._compact(store, inputs, Stage.SEALED)
+                    break
+                if inputs := plan_merge(hot, self._merge):
+                    self._compact(store, inputs, Stage.MERGED)
+                    break
         self._high_water.write_if_due()
+        self.scrub.step()
 
     def seal_everything(self) -> int:
-        """Seal all that is committed now, a file per UTC day and target size; how many files that made."""
+        """Seal all that is committed now, a file per UTC day and target size; how many files that made.
+
+        Raises:
+            ArchiveFaultError: a hot file is damaged; it stays as it is, and all others are sealed.
+        """
         made = 0
         for store in self._stores:
             end = store.next_index
-            while inputs := plan_seal(
-                [file for file in _hot_files(store) if file.name.last < end], self._seal, self._today(), everything=True
-            ):
-                self._compact(store, inputs, Stage.SEALED)
-                made += 1
+            while inputs := self._next_to_seal(store, end):
+                made += self._compact(store, inputs, Stage.SEALED)
+        if self._damaged:
+            names = ", ".join(map(format_name, sorted(self._damaged)))
+            raise ArchiveFaultError(f"damaged, and so left as they are: {names}")
         return made
 
-    def _compact(self, store: Store, inputs: tuple[FileName, ...], stage: Stage) -> None:
+    def _next_to_seal(self, store: Store, end: int) -> tuple[FileName, ...]:
+        for hot in self._hot_runs(store):
+            there = [file for file in hot if file.name.last < end]
+            if inputs := plan_seal(there, self._seal, self._today(), everything=True):
+                return inputs
+        return ()
+
+    def _hot_runs(self, store: Store) -> Iterator[list[HotFile]]:
+        """The hot files in log order, without damaged ones; each of those ends a run."""
+        for damaged, run in groupby(_hot_files(store), lambda file: file.name in self._damaged):
+            if not damaged:
+                yield list(run)
+
+    def _find_damaged(self, store: Store, inputs: tuple[FileName, ...]) -> bool:
+        """Whether an input that must be read from the disk is not what was written there."""
+        before = len(self._damaged)
+        for name, known in zip(inputs, store.known(inputs), strict=True):
+            if store.recent(name) is None:
+                try:
+                    check_file(known.path)
+                except FileNotFoundError as error:
+                    raise unreadable(known.path, error) from error
+                except ArchiveFaultError as error:
+                    self._damaged.add(name)
+                    self.scrub.found_damaged(known.path, error)
+        return len(self._damaged) > before
+
+    def _compact(self, store: Store, inputs: tuple[FileName, ...], stage: Stage) -> bool:
+        """Whether a file was made: not where an input turns out to be damaged, and the next plan goes round it."""
+        if self._find_damaged(store, inputs):
+            return False
         # What does not fit waits: written all the same, it would take the room that commits are accepted in.
         self._health.need_room(sum(known.footer.size_bytes for known in store.known(inputs)))
         last = store.known(inputs[-1:])[0].footer
@@ -72,6 +121,7 @@ class Maintenance:
             self._high_water.write()
         else:
             self._counters.merges += 1
+        return True
 
     def _remove_hidden(self, store: Store) -> None:
         """Unlink inputs whose output has been published long enough: no reader's list can still name them.

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from otel_audit.archive.columns import QUARANTINE_COLUMNS
 from otel_audit.archive.footer import unreadable
 from otel_audit.archive.listing import LocatedFile, has_log, list_log
+from otel_audit.archive.verify import open_checked
 from otel_audit.errors import ArchiveFaultError, RecordNotFoundError
 from otel_audit.model.record import from_us
 
@@ -107,7 +107,8 @@ def _all_rows(root: Path) -> list[dict[str, object]]:
 
 def _read(file: LocatedFile) -> list[dict[str, object]]:
     try:
-        table = pq.read_table(file.path, partitioning=None)
+        with open_checked(file.path) as opened:
+            table = opened.read()
     except FileNotFoundError:
         raise
     except (pa.ArrowException, OSError) as error:

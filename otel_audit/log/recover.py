@@ -14,6 +14,7 @@ from otel_audit.archive.chain import BEGINNING, breaks, contradicts
 from otel_audit.archive.footer import read_footer
 from otel_audit.archive.listing import ARCHIVE, HOT, LOG, scan_files
 from otel_audit.archive.names import Coverage, FileName, Stage, parse_name, resolve
+from otel_audit.archive.verify import check_file
 from otel_audit.disk import TMP_SUFFIX
 from otel_audit.errors import ArchiveFaultError, StorageError
 from otel_audit.log.compact import prove
@@ -111,7 +112,7 @@ def _settle_temporary(store: Store, found: dict[FileName, Known], name: FileName
     folder = tmp.parent
     final = tmp.with_name(tmp.name.removesuffix(TMP_SUFFIX))
     try:
-        footer = read_footer(tmp, every_row=True)
+        footer = check_file(tmp)
     except ArchiveFaultError:
         # The write did not finish, so nobody was answered for these rows. A crash here, or power loss that brings the
         # file back, leaves it for the next recovery.

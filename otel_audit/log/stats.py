@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from otel_audit.archive.names import Stage
 from otel_audit.log.health import Health
+from otel_audit.log.scrub import Scrubbed
 from otel_audit.log.store import Store
 
 __all__ = ["Counters", "LogStats"]
@@ -13,7 +14,10 @@ __all__ = ["Counters", "LogStats"]
 
 @dataclass(frozen=True, slots=True)
 class LogStats:
-    """Counts since the log was opened (records, files, seconds) and sizes on disk now (rows, bytes)."""
+    """Counts since the log was opened (records, files, seconds) and sizes on disk now (rows, bytes).
+
+    `scrub_completed_s`: when every file had been checked once more, in seconds since 1970; 0 for never.
+    """
 
     committed: int
     duplicates: int
@@ -36,6 +40,8 @@ class LogStats:
     failures: int
     maintenance_failures: int
     free_bytes: int
+    damaged_files: int
+    scrub_completed_s: float
 
 
 class Counters:
@@ -58,7 +64,7 @@ class Counters:
         self.commit_seconds_sum += seconds
         self.commit_seconds_last = seconds
 
-    def stats(self, health: Health, activity: Store, quarantine: Store, streams: Store) -> LogStats:
+    def stats(self, health: Health, scrubbed: Scrubbed, activity: Store, quarantine: Store, streams: Store) -> LogStats:
         """A snapshot."""
         files = {Stage.COMMITTED: [0, 0], Stage.MERGED: [0, 0], Stage.SEALED: [0, 0]}
         for name, known in activity.maximal():
@@ -86,4 +92,6 @@ class Counters:
             failures=health.failures,
             maintenance_failures=health.maintenance_failures,
             free_bytes=health.free_bytes(),
+            damaged_files=len(scrubbed.damaged),
+            scrub_completed_s=scrubbed.completed_us / 1e6,
         )

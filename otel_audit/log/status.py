@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,14 +11,17 @@ from otel_audit.archive.extent import read_extent
 from otel_audit.archive.footer import Footer, read_footer
 from otel_audit.archive.listing import Listing, has_log, resolve_files, scan_files
 from otel_audit.archive.names import FileName, Stage
+from otel_audit.archive.verify import check_file
 from otel_audit.errors import NotADataFolderError, StorageError
 from otel_audit.log.folder import read_identity, read_owner
 from otel_audit.log.quarantine import FOLDER, held_records
+from otel_audit.log.scrub import read_scrubbed
 from otel_audit.log.streams import FOLDER as STREAMS_FOLDER
 
 __all__ = ["FolderStatus", "folder_status"]
 
 _TRIES = 5
+Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +29,7 @@ class FolderStatus:
     """Facts about a data folder. Sizes in bytes, times in µs since 1970; `faults` are sentences, none when all is well.
 
     `duplicates_dropped`: as far as the streams log notes them; releases that had none kept no lasting count.
+    `scrub_completed_us`: when the collector had last read every byte back; None for never.
     `checked_files`: how many footers were opened and agree with their names (`check=True` opens every one).
     """
 
@@ -41,14 +46,17 @@ class FolderStatus:
     owner_pid: int | None
     owner_url: str | None
     checked_files: int = 0
+    scrub_completed_us: int | None = None
     faults: list[str] = field(default_factory=list)
 
 
-def folder_status(data_dir: Path, check: bool = False) -> FolderStatus:
+def folder_status(data_dir: Path, check: bool = False, deep: Progress | None = None) -> FolderStatus:
     """Look at a data folder.
 
     Args:
         check: also open the footers of files that others hide.
+        deep: also compare every byte of every file with what was written; called after each file with how many are
+            done, and how many there are.
 
     Raises:
         NotADataFolderError, NewerFormatError, StorageError: it cannot be looked at.
@@ -65,12 +73,20 @@ def folder_status(data_dir: Path, check: bool = False) -> FolderStatus:
         hidden_checked += _check_hidden(data_dir / FOLDER, held, held_footers, held_faults) if check else 0
         faults += [f"quarantine: {fault}" for fault in held_faults]
         if not held_faults:
-            quarantined = len(held_records(data_dir))
+            try:
+                quarantined = len(held_records(data_dir))
+            except StorageError as error:
+                faults.append(f"quarantine: {error}")
     noted: dict[FileName, Footer] = {}
     if has_log(data_dir / STREAMS_FOLDER):
         notes, noted, noted_faults = _look(data_dir / STREAMS_FOLDER)
         hidden_checked += _check_hidden(data_dir / STREAMS_FOLDER, notes, noted, noted_faults) if check else 0
         faults += [f"streams: {fault}" for fault in noted_faults]
+    scrubbed = read_scrubbed(data_dir)
+    faults += [fault for where, fault in scrubbed.damaged.items() if (data_dir / where).exists()]
+    if deep is not None:
+        logs = [data_dir / part for part in ("", FOLDER, STREAMS_FOLDER) if (data_dir / part).is_dir()]
+        faults += [fault for fault in _read_all(logs, deep) if fault not in faults]
     owner = read_owner(data_dir)
     sealed = [footer for name, footer in footers.items() if name.stage is Stage.SEALED]
     hot = [footer for name, footer in footers.items() if name.stage is not Stage.SEALED]
@@ -89,8 +105,24 @@ def folder_status(data_dir: Path, check: bool = False) -> FolderStatus:
         owner_pid=owner.get("pid") if owner else None,
         owner_url=owner.get("url") if owner else None,
         checked_files=len(spans) + hidden_checked,
+        scrub_completed_us=scrubbed.completed_us or None,
         faults=faults,
     )
+
+
+def _read_all(logs: list[Path], progress: Progress) -> list[str]:
+    """What is wrong with the bytes of the files of these logs; one that goes meanwhile has been replaced."""
+    faults = []
+    paths = [path for root in logs for path in scan_files(root, read_extent(root)).values()]
+    for done, path in enumerate(paths, start=1):
+        try:
+            check_file(path)
+        except FileNotFoundError:
+            pass
+        except StorageError as error:
+            faults.append(str(error))
+        progress(done, len(paths))
+    return faults
 
 
 def _check_hidden(root: Path, listing: Listing, read: dict[FileName, Footer], faults: list[str]) -> int:

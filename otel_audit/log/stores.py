@@ -44,6 +44,7 @@ class Stores:
         }
         self.every = tuple(self._by_kind.values())
         self.high_water = HighWater(root, self._by_kind, disk, clock)
+        self.born_ns = noted.created_at_ns
         window = settings.dedupe_window_s, settings.index_run_rows
         self.index = _index_of(self.activity, *window)
         self.held_index = _index_of(self.quarantine, *window)

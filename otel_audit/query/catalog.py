@@ -1,4 +1,9 @@
-"""The files to read now, with what their footers say about them; each footer is opened once, for files never change."""
+"""The files to read now, with what their footers say about them; each footer is opened once, for files never change.
+
+DuckDB checks no checksum of any kind. So each footer is checked against its digest before it is believed, and a hot
+file, which is small and soon replaced, is read whole against its own once, before DuckDB sees it. Sealed files are too
+many for that: the collector's slow check reads them in turn.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +17,10 @@ from functools import cached_property
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from otel_audit.archive.footer import parse_footer, unreadable
+from otel_audit.archive.footer import parse_footer, read_metadata, unreadable
+from otel_audit.archive.listing import HOT
+from otel_audit.archive.verify import check_file
 from otel_audit.errors import ArchiveFaultError, ReaderUnavailableError
 from otel_audit.model.completeness import LostRows
 from otel_audit.query.listings import Listings
@@ -180,27 +186,28 @@ def _token(path: Path) -> Token:
 def _read_facts(path: Path) -> FileFacts:
     """Raises ArchiveFaultError for a damaged or foreign file, FileNotFoundError for one that has gone."""
     try:
-        with pq.ParquetFile(path) as file:
-            metadata = file.metadata
-            footer = parse_footer(metadata, path)
-            if footer.occurred_min_us is None or footer.occurred_max_us is None:
-                raise ArchiveFaultError(f"{path}: no activity file (its footer has no span of occurred_at)")
-            whole = footer.occurred_min_us, footer.occurred_max_us
-            names = metadata.schema.names
-            at_time, at_id = names.index("occurred_at"), names.index("record_id")
-            groups = array("q")
-            ids: list[tuple[str, str] | None] = []
-            last = footer.first - 1
-            row_bytes = 1
-            for number in range(metadata.num_row_groups):
-                group = metadata.row_group(number)
-                last += group.num_rows
-                row_bytes = max(row_bytes, group.total_byte_size // max(1, group.num_rows))
-                times = group.column(at_time).statistics
-                span = (times.min_raw, times.max_raw) if times is not None and times.has_min_max else whole
-                groups.extend((last, *span))
-                text = group.column(at_id).statistics
-                ids.append((text.min, text.max) if text is not None and text.has_min_max else None)
+        if path.parent.name == HOT:
+            check_file(path)
+        metadata = read_metadata(path)
+        footer = parse_footer(metadata, path)
+        if footer.occurred_min_us is None or footer.occurred_max_us is None:
+            raise ArchiveFaultError(f"{path}: no activity file (its footer has no span of occurred_at)")
+        whole = footer.occurred_min_us, footer.occurred_max_us
+        names = metadata.schema.names
+        at_time, at_id = names.index("occurred_at"), names.index("record_id")
+        groups = array("q")
+        ids: list[tuple[str, str] | None] = []
+        last = footer.first - 1
+        row_bytes = 1
+        for number in range(metadata.num_row_groups):
+            group = metadata.row_group(number)
+            last += group.num_rows
+            row_bytes = max(row_bytes, group.total_byte_size // max(1, group.num_rows))
+            times = group.column(at_time).statistics
+            span = (times.min_raw, times.max_raw) if times is not None and times.has_min_max else whole
+            groups.extend((last, *span))
+            text = group.column(at_id).statistics
+            ids.append((text.min, text.max) if text is not None and text.has_min_max else None)
     except FileNotFoundError:
         raise
     except ArchiveFaultError:

@@ -1,14 +1,15 @@
 """Reads that fail once: of every file and folder the engine looks at, in the ways in which a machine refuses.
 
-What is patched is where the engine's reads leave it: Arrow's reader of Parquet files, and the few calls by which state
-files, runs of the index, folders and sizes are looked at. Only calls that stand in the package count; what a test reads
-to check a folder does not.
+What is patched is where the engine's reads leave it: Arrow's reader of Parquet files, the handle that their bytes are
+checked through, and the few calls by which state files, runs of the index, folders and sizes are looked at. Only calls
+that stand in the package count; what a test reads to check a folder does not.
 """
 
 from __future__ import annotations
 
 import builtins
 import errno
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -20,11 +21,12 @@ import pyarrow.parquet as pq
 import pytest
 
 import otel_audit
+from otel_audit.archive import footer, verify
 from otel_audit.log import runs
 
 PACKAGE = str(Path(otel_audit.__file__).parent) + os.sep
 PARQUET = ("parquet", "rows")
-CALLS = ("bytes", "run", "listing", "size")
+CALLS = ("bytes", "run", "listing", "size", "open", "piece")
 
 ERRORS: dict[str, Callable[[], BaseException]] = {
     "EIO": lambda: OSError(errno.EIO, os.strerror(errno.EIO)),
@@ -62,6 +64,18 @@ class FailingReads:
                 counted("rows")
                 return super().read_row_group(*args, **named)
 
+        class Handle(io.FileIO):
+            def read(self, *args: Any) -> bytes:
+                counted("piece")
+                return super().read(*args) or b""
+
+        def opened(path: Path, mode: str, buffering: int) -> Handle:
+            counted("open")
+            assert (mode, buffering) == ("rb", 0)
+            return Handle(path)
+
+        for module in (footer, verify):
+            monkeypatch.setattr(module, "open", opened, raising=False)
         monkeypatch.setattr(pq, "ParquetFile", Reader)
         monkeypatch.setattr(Path, "read_bytes", self._before("bytes", Path.read_bytes))
         monkeypatch.setattr(Path, "stat", self._before("size", Path.stat))

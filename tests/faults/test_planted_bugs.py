@@ -57,7 +57,7 @@ def publishing(*steps: str, forgets: bool = False) -> Callable[..., Path]:
     return publish
 
 
-def by_name(path: Path, *, every_row: bool = False) -> Footer:
+def by_name(path: Path) -> Footer:
     """A footer made of nothing but a file's name."""
     name = footer_module.parse_name(path.name.removesuffix(TMP_SUFFIX))
     assert name is not None
@@ -138,10 +138,9 @@ def test_a_temporary_file_that_is_not_whole_and_is_trusted_is_found(
 ) -> None:
     """Its name says nothing of its content, and its end nothing of its middle."""
 
-    def by_footer(path: Path, *, every_row: bool = False) -> Footer:
-        return footer_module.read_footer(path)
-
-    monkeypatch.setattr(recover, "read_footer", by_name if trust == "the name" else by_footer)
+    trusted = by_name if trust == "the name" else footer_module.read_footer
+    monkeypatch.setattr(recover, "check_file", trusted)
+    monkeypatch.setattr(recover, "read_footer", trusted)
     trace = bed.operations(tmp_path)
     torn = [case for case in bed.matrix(trace) if next(iter(case.values())).when == "half"]
     (found,) = find(tmp_path, torn)

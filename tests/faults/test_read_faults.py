@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from otel_audit.archive import footer
+from otel_audit.archive import footer, verify
 from otel_audit.disk import TMP_SUFFIX
 from otel_audit.errors import ArchiveFaultError, OtelAuditError, StorageError
 from otel_audit.log.recover import recover
@@ -106,8 +106,9 @@ def test_no_failed_read_breaks_a_promise(
 def test_a_failed_read_that_is_taken_for_damage_is_found(
     tmp_path: Path, reads: FailingReads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cases = [(at, error) for at, error in table(tmp_path, reads) if reads.trace[at] == "parquet"]
-    monkeypatch.setattr(footer, "unreadable", lambda path, error: ArchiveFaultError(f"{path}: {error}"))
+    cases = [(at, error) for at, error in table(tmp_path, reads) if reads.trace[at] == "open"]
+    for module in (footer, verify):
+        monkeypatch.setattr(module, "unreadable", lambda path, error: ArchiveFaultError(f"{path}: {error}"))
     assert "taken for damage" in violations(tmp_path, reads, cases[:1])[0]
 
 

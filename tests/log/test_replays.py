@@ -238,13 +238,13 @@ def test_neighbours_cost_the_files_they_stand_in_and_no_others(tmp_path: Path, m
     find = FileLookup(store, keys_and_digests)
     assert find.digests([]) == {}  # from here on the spans are in memory
     opened: list[Path] = []
-    real = lookup.pq.ParquetFile
+    real = lookup.open_checked
 
     def opening(path: Path, *args: Any, **named: Any) -> Any:
         opened.append(path)
         return real(path, *args, **named)
 
-    monkeypatch.setattr(lookup.pq, "ParquetFile", opening)
+    monkeypatch.setattr(lookup, "open_checked", opening)
     assert len(find.digests([f"{number:03}" for number in range(25, 35)])) == 10
     assert [path.name.split("-")[1] for path in opened] == [f"{first:016}" for first in (20, 30)]
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from otel_audit.archive import footer
+from otel_audit.archive import footer, verify
 from otel_audit.archive.digest import rows_digest
 from otel_audit.archive.write import regroup
 from otel_audit.config import load_settings
@@ -66,7 +66,7 @@ def test_a_temporary_file_that_cannot_be_read_now_is_kept(tmp_path: Path, monkey
         def refused(*_: Any, **__: Any) -> None:
             raise OSError(errno.EMFILE, "Too many open files")
 
-        patched.setattr(footer.pq, "ParquetFile", refused)
+        patched.setattr(verify, "open", refused, raising=False)
         with pytest.raises(StorageError, match="cannot be read now") as error:
             recover(store)
     assert not isinstance(error.value, ArchiveFaultError)
@@ -133,7 +133,7 @@ def test_a_new_folder_below_new_folders_survives_power_loss(tmp_path: Path) -> N
     check(tmp_path / "left" / "below" / "data", ledger, frozenset("a"))
 
 
-def test_a_row_group_is_checked_against_the_sums_of_its_pages(tmp_path: Path) -> None:
+def test_what_stands_before_a_footer_is_checked_as_well(tmp_path: Path) -> None:
     """Else a hole in a temporary file would be taken for rows, where its bytes happen to decode."""
     store = open_store(tmp_path / "data")
     store.commit(incoming(0, 50))
@@ -145,4 +145,4 @@ def test_a_row_group_is_checked_against_the_sums_of_its_pages(tmp_path: Path) ->
     path.write_bytes(content)
     footer.read_footer(path)
     with pytest.raises(ArchiveFaultError):
-        footer.read_footer(path, every_row=True)
+        verify.check_file(path)
