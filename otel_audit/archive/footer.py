@@ -179,9 +179,14 @@ def _read_all(file: io.FileIO) -> bytes:
 
 def read_metadata(path: Path) -> pq.FileMetaData:
     """A file's Parquet metadata, checked against the digest of its footer. Raises as `read_footer`."""
+    return _read(path)[0]
+
+
+def _read(path: Path) -> tuple[pq.FileMetaData, Footer]:
     try:
         with open(path, "rb", buffering=0) as file:
-            return read_tail(file, path).metadata
+            metadata = read_tail(file, path).metadata
+            return metadata, parse_footer(metadata, path)
     except FileNotFoundError:
         raise
     except (pa.ArrowException, OSError, ValueError) as error:
@@ -196,7 +201,7 @@ def read_footer(path: Path) -> Footer:
         FileNotFoundError: it has gone (a reader lists again).
         StorageError: the machine does not let it be read now.
     """
-    return parse_footer(read_metadata(path), path)
+    return _read(path)[1]
 
 
 def unreadable(path: Path, error: Exception) -> StorageError:

@@ -24,6 +24,7 @@ from otel_audit.archive.extent import LOG, QUARANTINE, STREAMS, Extent, read_ext
 from otel_audit.archive.footer import Footer, read_footer
 from otel_audit.archive.listing import ARCHIVE, HOT, Listing, LocatedFile, has_log, list_log, resolve_files, scan_files
 from otel_audit.archive.names import FileName, Stage, format_name
+from otel_audit.archive.verify import check_file
 from otel_audit.disk import TMP_SUFFIX, Disk
 from otel_audit.errors import ArchiveFaultError, NotADataFolderError, StorageError
 from otel_audit.log.backup_state import is_loss, read_state, write_state
@@ -234,8 +235,8 @@ def _bring(part: _Part, file: LocatedFile, final: Path, link: bool, disk: Disk, 
                 raise StorageError(f"{file.path} has gone since the folder was listed") from None
         report.copied += 1
     try:
-        # Every row, against the checksums of its page: a copy of rot is told while there may still be another copy.
-        read_footer(final, every_row=True)
+        # Every byte, against the digests that it carries: a copy of rot is told while there may still be another copy.
+        check_file(final)
     except ArchiveFaultError as error:
         report.faults.append(str(error))
 
