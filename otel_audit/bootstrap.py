@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import requests
 
 from otel_audit.config import Settings
-from otel_audit.delivery.endpoint import resolve_endpoint
+from otel_audit.delivery.endpoint import Endpoint, resolve_endpoint
 from otel_audit.errors import ConfigError, MissingExtraError, NotADataFolderError
 from otel_audit.model.printing import public_url
 from otel_audit.otlp.names import LOG_HEADER
@@ -44,7 +44,15 @@ def open_repo(settings: Settings) -> OTelActivityLogRepo:
 
 def endpoint_url(settings: Settings, env: Mapping[str, str] | None = None) -> str:
     """The URL that records are posted to, as it may be shown. Raises ConfigError."""
-    return resolve_endpoint(os.environ if env is None else env, audit_endpoint=settings.endpoint).shown_url
+    return _endpoint(settings, env).shown_url
+
+
+def _endpoint(settings: Settings, env: Mapping[str, str] | None) -> Endpoint:
+    return resolve_endpoint(
+        os.environ if env is None else env,
+        audit_endpoint=settings.endpoint,
+        audit_source=settings.source("endpoint"),
+    )
 
 
 def open_reader(
@@ -71,7 +79,7 @@ def open_reader(
         if "://" in settings.reader:
             raise ConfigError(f"reader: {public_url(settings.reader)!r} is neither an http(s) URL nor a folder")
         return _folder_reader(settings.reader, settings, headers, cacert)
-    endpoint = resolve_endpoint(os.environ if env is None else env, audit_endpoint=settings.endpoint)
+    endpoint = _endpoint(settings, env)
     if endpoint.base_url is not None:
         # The server that records are sent to: it gets the same headers and certificates.
         sent = {name: value for name, value in endpoint.headers.items() if name not in _OF_A_POST}

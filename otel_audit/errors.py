@@ -120,7 +120,7 @@ class UndeliveredError(DeliveryError):
 class NotDeliveredError(DeliveryError):
     """A command ended before all of its records were acknowledged; it keeps none of the rest."""
 
-    advice = "Is a collector running there (`otel-audit collector`)? Then run the command again; one id is stored once."
+    advice = "Mend that and run the command again; one id is stored once."
 
 
 class PeerRefusedError(DeliveryError):

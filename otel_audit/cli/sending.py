@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from otel_audit.config import load_settings
+from otel_audit.delivery.remedy import remedy
 from otel_audit.errors import BacklogFullError, NotDeliveredError, UndeliveredError
 
 if TYPE_CHECKING:
@@ -37,4 +38,4 @@ def opened_repo(endpoint: str | None = None, reader: str | None = None) -> Itera
         with bootstrap.open_repo(settings) as repo:
             yield repo
     except (UndeliveredError, BacklogFullError) as error:
-        raise NotDeliveredError(str(error)) from error
+        raise NotDeliveredError(f"{error}. {remedy(str(error))}") from error

@@ -2,8 +2,9 @@
 
 Order of endpoints: the argument, `OTEL_AUDIT_ENDPOINT` (both base URLs), `OTEL_EXPORTER_OTLP_LOGS_ENDPOINT` (used as it
 is), `OTEL_EXPORTER_OTLP_ENDPOINT` (a base URL; a warning names it, since it was set for other telemetry), then
-http://127.0.0.1:4318. Headers, timeout, compression, certificates and credential provider mean what they mean to
-opentelemetry-exporter-otlp-proto-http, whose own parsing is private and therefore repeated here.
+http://127.0.0.1:4318. A protocol counts only together with an endpoint of the exporter's own: the distro sets gRPC for
+everybody, also for those who never heard of it. Headers, timeout, compression, certificates and credential provider mean
+what they mean to opentelemetry-exporter-otlp-proto-http, whose own parsing is private and therefore repeated here.
 
 `OTEL_SDK_DISABLED`, `OTEL_LOGS_EXPORTER` and `OTEL_ATTRIBUTE_*_LIMIT` are not read: they must not touch auditing.
 """
@@ -75,6 +76,7 @@ def resolve_endpoint(
     *,
     argument: str | None = None,
     audit_endpoint: str = "",
+    audit_source: str = "OTEL_AUDIT_ENDPOINT",
     headers: Mapping[str, str] | None = None,
 ) -> Endpoint:
     """The endpoint that arguments and environment name.
@@ -82,13 +84,14 @@ def resolve_endpoint(
     Args:
         env: the environment, for the `OTEL_EXPORTER_OTLP_*` variables.
         argument: a base URL given in code.
-        audit_endpoint: the setting `OTEL_AUDIT_ENDPOINT`, a base URL, or "".
+        audit_endpoint: the setting `endpoint`, a base URL, or "".
+        audit_source: what gave that setting its value; see `Settings.source`.
         headers: added to the variables' headers; these win.
 
     Raises:
         ConfigError: no usable URL, another protocol than http/protobuf, a timeout or a certificate that cannot be used.
     """
-    url, source = _url(env, argument, audit_endpoint)
+    url, source = _url(env, argument, audit_endpoint, "endpoint" if audit_source == "argument" else audit_source)
     _check_url(url, source)
     endpoint = Endpoint(
         url=url,
@@ -112,15 +115,16 @@ def _pick(env: Mapping[str, str], option: str) -> str:
     return env.get(f"OTEL_EXPORTER_OTLP_LOGS_{option}") or env.get(f"OTEL_EXPORTER_OTLP_{option}") or ""
 
 
-def _url(env: Mapping[str, str], argument: str | None, audit_endpoint: str) -> tuple[str, str]:
+def _url(env: Mapping[str, str], argument: str | None, audit_endpoint: str, audit_source: str) -> tuple[str, str]:
     if argument is not None:
         return _with_logs_path(argument), "endpoint"
     if audit_endpoint:
-        return _with_logs_path(audit_endpoint), "OTEL_AUDIT_ENDPOINT"
-    _check_protocol(env)
+        return _with_logs_path(audit_endpoint), audit_source
     if url := env.get("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT"):
+        _check_protocol(env)
         return url, "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT"
     if base := env.get("OTEL_EXPORTER_OTLP_ENDPOINT"):
+        _check_protocol(env)
         url = base.removesuffix("/") + LOGS_PATH
         report(
             "warning",

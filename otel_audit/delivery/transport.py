@@ -11,6 +11,8 @@ from collections.abc import Callable
 from importlib.metadata import entry_points
 
 import requests
+from requests.auth import HTTPBasicAuth
+from requests.utils import get_auth_from_url
 
 from otel_audit.delivery.deadline import limit_answers
 from otel_audit.delivery.endpoint import Endpoint
@@ -104,12 +106,21 @@ class Transport:
         """A new session with the endpoint's certificates and credentials; the caller closes it."""
         session = self._new_session()
         limit_answers(session)
+        if session.auth is None:
+            session.auth = _credentials_of_url
         # requests would read the whole body of a redirect, however long, before it gives the answer back.
         session.get_redirect_target = _nowhere  # type: ignore[method-assign, assignment]
         session.verify = self._endpoint.verify
         if self._endpoint.cert is not None:
             session.cert = self._endpoint.cert
         return session
+
+
+def _credentials_of_url(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """What requests does by itself, but for ~/.netrc: a password for whatever else is on that host must not take the
+    place of the Authorization header that was given."""
+    user, password = get_auth_from_url(request.url or "")
+    return HTTPBasicAuth(user, password)(request) if user or password else request
 
 
 def _nowhere(response: requests.Response) -> None:

@@ -86,7 +86,13 @@ class OTelActivityLogRepo(RecordReads, Closing):
         self._reader_lock = threading.Lock()
         self._inherited: list[OpenedReader | None] = []
         self._closed = False
-        target = resolve_endpoint(os.environ, argument=endpoint, audit_endpoint=settings.endpoint, headers=headers)
+        target = resolve_endpoint(
+            os.environ,
+            argument=endpoint,
+            audit_endpoint=settings.endpoint,
+            audit_source=settings.source("endpoint"),
+            headers=headers,
+        )
         self._delivery = Delivery(target, settings, resource=resource)
         after_fork = weakref.WeakMethod(self._after_fork)
         os.register_at_fork(after_in_child=lambda: (method := after_fork()) and method())

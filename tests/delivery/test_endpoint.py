@@ -69,7 +69,10 @@ def test_only_the_general_variable_is_warned_of_and_named() -> None:
 @pytest.mark.parametrize("variable", ["OTEL_EXPORTER_OTLP_LOGS_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"])
 def test_another_protocol_is_refused_with_the_way_out(variable: str, protocol: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        resolve_endpoint({variable: protocol})
+        resolve_endpoint({variable: protocol, "OTEL_EXPORTER_OTLP_ENDPOINT": BASE})
+    with pytest.raises(ConfigError):
+        resolve_endpoint({variable: protocol, "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT": BASE})
+    assert resolve_endpoint({variable: protocol}).source == "default"
     for word in (f"{variable}={protocol}", "http/protobuf", "OTEL_EXPORTER_OTLP_LOGS_PROTOCOL", "OTEL_AUDIT_ENDPOINT"):
         assert word in str(caught.value)
     assert resolve_endpoint({variable: protocol}, audit_endpoint=BASE).url == f"{BASE}/v1/logs"
@@ -257,6 +260,29 @@ def test_a_provider_gives_a_new_session_after_a_fork() -> None:
     first, second = transport._session, transport.fresh().open_session()
     assert isinstance(first, requests.Session)
     assert first is not second
+
+
+def test_an_endpoint_that_cannot_be_used_is_blamed_on_what_named_it() -> None:
+    for source, blamed in [("argument", "endpoint"), ("OTEL_AUDIT_ENDPOINT",) * 2, ("/etc/otel-audit.toml",) * 2]:
+        with pytest.raises(ConfigError, match=f"^{blamed}: 'localhost:4318/v1/logs' is no URL like"):
+            resolve_endpoint({}, audit_endpoint="localhost:4318", audit_source=source)
+
+
+def test_netrc_does_not_take_the_place_of_the_authorization_given(
+    peer: Peer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login other password secret\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    for given, sent in [
+        ({"OTEL_EXPORTER_OTLP_HEADERS": "authorization=Bearer mine"}, "Bearer mine"),
+        ({}, None),
+    ]:
+        Transport(resolve_endpoint(given, argument=peer.url)).post(b"x")
+        assert peer.seen[-1].headers.get("authorization") == sent
+    Transport(resolve_endpoint({}, argument=peer.url.replace("://", "://ann:pw@"))).post(b"x")
+    assert peer.seen[-1].headers["authorization"] == "Basic YW5uOnB3"
 
 
 def test_a_token_in_the_url_is_used_and_not_shown() -> None:

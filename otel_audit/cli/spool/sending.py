@@ -180,7 +180,8 @@ def target_of(spool_dir: Path | None, endpoint: str | None) -> tuple[Settings, P
     if settings.source("retry_max_s") == "default":
         # Somebody waits: a peer that is back is found within seconds.
         settings = settings.with_arguments(retry_max_s=_RETRY_MAX_S)
-    return settings, root, resolve_endpoint(os.environ, audit_endpoint=settings.endpoint)
+    target = resolve_endpoint(os.environ, audit_endpoint=settings.endpoint, audit_source=settings.source("endpoint"))
+    return settings, root, target
 
 
 def pools_of(root: Path, settings: Settings, disk: Disk) -> Pools:
