@@ -17,7 +17,7 @@ WHERE ($actor_id IS NULL OR actor_id = $actor_id)
   -- A type without an id refers to nothing, so it is no entity.
   AND ($entity_type IS NULL OR (entity_type = $entity_type AND entity_id IS NOT NULL))
   AND ($action IS NULL OR action = $action)
-  AND ($outcome IS NULL OR CASE WHEN $outcome = 'unknown' THEN outcome IS NULL OR outcome = 'unknown'
+  AND ($outcome IS NULL OR CASE WHEN $outcome = 'unknown' THEN outcome IS NULL OR outcome NOT IN ('success', 'failure')
                                 ELSE outcome = $outcome END)
   AND ($actor_type IS NULL OR CASE WHEN $actor_type = 'user' THEN actor_type IS NULL OR actor_type = 'user'
                                    ELSE actor_type = $actor_type END)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
+import re
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Any, Literal, Self
 
 from otel_audit.errors import InvalidFilterError, InvalidRecordError
 from otel_audit.model.ids import Id, IdLike, format_id, to_id
-from otel_audit.model.record import ActivityRecord, EntityRef, from_us, to_us
+from otel_audit.model.record import ACTOR_TYPES, OUTCOMES, ActivityRecord, EntityRef, from_us, to_us
 from otel_audit.model.text import checked_text
 
 __all__ = [
@@ -18,6 +20,7 @@ __all__ = [
     "Filter",
     "LogPosition",
     "Order",
+    "checked_choice",
     "checked_limit",
     "checked_order",
     "checked_record_id",
@@ -40,6 +43,8 @@ _MAX_TEXT_CHARS = 8192
 """Wider than a record's own limits: other producers' texts may be longer, and can be asked for."""
 
 _IDS = ("actor_id", "owner_id", "tenant_id", "request_id", "session_id", "on_behalf_of")
+_CHOICES = {"actor_type": ACTOR_TYPES, "outcome": OUTCOMES}
+_TRACE_ID = re.compile("[0-9a-f]{32}")
 _TEXTS = ("action", "entity_type", "outcome", "actor_type", "trace_id")
 
 
@@ -47,10 +52,11 @@ _TEXTS = ("action", "entity_type", "outcome", "actor_type", "trace_id")
 class Filter:
     """All conditions hold together; a field left out does not matter.
 
-    `since` and `until` are half open: `since <= occurred_at < until`; both aware.
+    `since` and `until` are half open: `since <= occurred_at < until`; both aware. `outcome="unknown"` finds whatever is
+    neither success nor failure, also in another producer's words.
 
     Raises:
-        InvalidFilterError: a naive time, an empty text, `until` not after `since`.
+        InvalidFilterError: a naive time, an empty text, `until` not after `since`, a word that no record can have.
     """
 
     actor_id: Id | None = None
@@ -83,6 +89,11 @@ class Filter:
                     object.__setattr__(self, name, checked_text(value, name, _MAX_TEXT_CHARS))
                 except InvalidRecordError as error:
                     raise InvalidFilterError(str(error)) from None
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) is not None:
+                checked_choice(name, getattr(self, name), choices)
+        if self.trace_id is not None and not _TRACE_ID.fullmatch(self.trace_id):
+            raise InvalidFilterError(f"trace_id: must be 32 lower-case hex digits, not {self.trace_id[:64]!r}")
         if self.entity_ref is not None and not isinstance(self.entity_ref, EntityRef):
             raise InvalidFilterError(f"entity_ref: must be an EntityRef, not {type(self.entity_ref).__name__}")
         for name in ("since", "until"):
@@ -100,10 +111,12 @@ class Filter:
 
     def matches(self, record: ActivityRecord) -> bool:
         """Whether a record meets every condition; the rule that the SQL must agree with."""
-        for name in (*_IDS, *(text for text in _TEXTS if text != "entity_type")):
+        for name in (*_IDS, "action", "actor_type", "trace_id"):
             wanted = getattr(self, name)
             if wanted is not None and getattr(record, name) != wanted:
                 return False
+        if self.outcome is not None and self.outcome != (record.outcome if record.outcome in OUTCOMES else "unknown"):
+            return False
         if self.entity_ref is not None and record.entity_ref != self.entity_ref:
             return False
         if self.entity_type is not None and (
@@ -170,6 +183,15 @@ def checked_limit(limit: int | None, most: int | None = None) -> int | None:
     if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1 or (most is not None and limit > most):
         raise InvalidFilterError(f"limit: must be a whole number from 1{f' to {most}' if most else ''}, not {limit!r}")
     return limit
+
+
+def checked_choice(name: str, value: str, choices: tuple[str, ...]) -> str:
+    """Raises InvalidFilterError unless `value` is one of the choices."""
+    if value in choices:
+        return value
+    close = difflib.get_close_matches(value, choices, n=1)
+    hint = f"; did you mean {close[0]}?" if close else ""
+    raise InvalidFilterError(f"{name}: must be one of {', '.join(choices)}, not {value[:64]!r}{hint}")
 
 
 def checked_order(order: str) -> Order:

@@ -67,13 +67,23 @@ FILTERS: tuple[Parameter, ...] = (
     Parameter("action", "The application's own verb.", "create_task"),
     Parameter("entity_type", "The kind of thing acted upon.", "Task"),
     Parameter("entity_id", "The thing acted upon; needs `entity_type`.", "42", _ID),
-    Parameter("outcome", f"One of {', '.join(OUTCOMES)}, or what another producer wrote.", "success"),
-    Parameter("actor_type", f"One of {', '.join(ACTOR_TYPES)}, or what another producer wrote.", "user"),
+    Parameter(
+        "outcome",
+        "`unknown` finds whatever is neither success nor failure, also in another producer's words.",
+        "success",
+        {"type": "string", "enum": list(OUTCOMES)},
+    ),
+    Parameter("actor_type", "What kind of actor.", "user", {"type": "string", "enum": list(ACTOR_TYPES)}),
     Parameter("tenant_id", "The tenant.", "acme", _ID),
     Parameter("request_id", "The request that caused it.", "req-7", _ID),
     Parameter("session_id", "The session it happened in.", "s-1", _ID),
     Parameter("on_behalf_of", "For whom the actor acted.", "alice", _ID),
-    Parameter("trace_id", "The trace, 32 lower-case hex digits.", FIRST.trace_id),
+    Parameter(
+        "trace_id",
+        "The trace, 32 lower-case hex digits.",
+        FIRST.trace_id,
+        {"type": "string", "pattern": "^[0-9a-f]{32}$"},
+    ),
 )
 _SINCE = Parameter("since", "Only what happened at or after this RFC 3339 time.", "2026-11-24T09:00:00Z", _TIME)
 _UNTIL = Parameter("until", "Only what happened before this RFC 3339 time.", "2026-11-24T10:00:00Z", _TIME)

@@ -195,6 +195,12 @@ def test_nothing_to_read_is_an_error_that_names_the_choices(invoke: Invoke, tmp_
     assert invoke("get", "record", "no-such-id", "--data", str(tmp_path)).code == 66
 
 
+def test_a_word_that_no_record_can_have_is_refused_with_the_choices(invoke: Invoke, url: str) -> None:
+    done = invoke("count", "--outcome", "sucess", "--url", url)
+    assert (done.code, done.out) == (64, "")
+    assert "must be one of success, failure, unknown, not 'sucess'; did you mean success?" in done.err
+
+
 @pytest.mark.slow
 def test_quarantined_records_are_listed_shown_and_dropped(invoke: Invoke, url: str, data: Path) -> None:
     """A record without an actor is held; `drop` decides about it, through the collector that owns the folder."""

@@ -13,6 +13,7 @@ from otel_audit.errors import InvalidCursorError, InvalidFilterError
 from otel_audit.model.filters import checked_limit, checked_order, entity_filter
 from otel_audit.model.json_values import format_json, parse_json
 from otel_audit.model.pages import Cursor, format_cursor, parse_cursor
+from otel_audit.model.record import ACTOR_TYPES, OUTCOMES
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
 ids = st.one_of(st.uuids(), texts)
@@ -24,13 +25,33 @@ def filters(draw):
     optional = {
         "entity_ref": st.builds(EntityRef, texts, ids),
         **dict.fromkeys(["actor_id", "owner_id", "tenant_id", "request_id", "session_id", "on_behalf_of"], ids),
-        **dict.fromkeys(["action", "entity_type", "outcome", "actor_type", "trace_id"], texts),
+        **dict.fromkeys(["action", "entity_type"], texts),
+        "outcome": st.sampled_from(OUTCOMES),
+        "actor_type": st.sampled_from(ACTOR_TYPES),
+        "trace_id": st.from_regex("[0-9a-f]{32}", fullmatch=True),
     }
     conditions = draw(st.fixed_dictionaries({}, optional=optional))
     since, until = draw(st.none() | moments), draw(st.none() | moments)
     if since is not None and until is not None and until <= since:
         until = None
     return Filter(**conditions, since=since, until=until)
+
+
+@pytest.mark.parametrize(
+    ("condition", "said"),
+    [
+        (
+            {"outcome": "sucess"},
+            "outcome: must be one of success, failure, unknown, not 'sucess'; did you mean success?",
+        ),
+        ({"actor_type": "robot"}, "actor_type: must be one of user, service, system, not 'robot'"),
+        ({"trace_id": "ABC"}, "trace_id: must be 32 lower-case hex digits, not 'ABC'"),
+    ],
+)
+def test_a_word_that_no_record_can_have_is_refused_with_the_choices(condition, said):
+    with pytest.raises(InvalidFilterError) as refused:
+        Filter(**condition)
+    assert str(refused.value) == said
 
 
 cursors = st.builds(Cursor, filters(), st.sampled_from(["asc", "desc"]), st.tuples(st.integers(0, 2**53), texts))
@@ -83,7 +104,7 @@ def test_a_damaged_cursor_gives_a_cursor_or_an_invalid_cursor(cursor, data):
 def test_a_cursor_of_the_longest_filter_is_accepted():
     where = Filter(
         **dict.fromkeys(["actor_id", "owner_id", "tenant_id", "request_id", "session_id", "on_behalf_of"], "😀" * 512),
-        **dict.fromkeys(["action", "entity_type", "outcome", "actor_type", "trace_id"], "😀" * 8192),
+        **dict.fromkeys(["action", "entity_type"], "😀" * 8192),
     )
     cursor = Cursor(where, "asc", (0, "😀" * 512))
     assert parse_cursor(format_cursor(cursor)) == cursor

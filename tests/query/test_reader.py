@@ -267,6 +267,17 @@ def test_a_superseded_file_is_not_read(tmp_path):
         assert reader.count(Filter(actor_id="actor-1")) == 2
 
 
+def test_another_producers_words_are_shown_as_sent_and_found_as_an_unknown_outcome(tmp_path):
+    rows = [row_of(record(0)) | {"outcome": "maybe", "actor_type": "robot"}, row_of(record(1, outcome="failure"))]
+    write_rows(tmp_path, 0, rows)
+    with DuckDBReader(tmp_path) as reader:
+        (found,) = reader.search(Filter(outcome="unknown")).records
+        assert (found.outcome, found.actor_type) == ("maybe", "robot")
+        assert Filter(outcome="unknown").matches(found)
+        assert reader.count_by("outcome") == {"failure": 1, "maybe": 1}
+        assert reader.count(Filter(actor_type="user")) == 1
+
+
 def test_a_read_starts_again_when_its_files_go_away(tmp_path):
     """The snapshot was taken, then the files are sealed and unlinked before DuckDB opens them."""
     records = [record(n) for n in range(6)]

@@ -235,6 +235,14 @@ def test_log_order_gives_late_records_last_and_goes_on_from_its_position() -> No
         assert (again["records"], again["position"]) == ([], place)
 
 
+@pytest.mark.parametrize("asked", ["outcome=sucess", "actor_type=robot", "trace_id=ABC"])
+def test_a_word_that_no_record_can_have_is_refused(at: str, asked: str) -> None:
+    for path in ("records", "count"):
+        status, _, body = get(at, f"/v1/audit/{path}?{asked}")
+        assert status == 400
+        assert json.loads(body)["detail"].startswith(f"{asked.partition('=')[0]}: must be")
+
+
 def test_count_by_a_field_adds_up_and_has_null_for_nothing(log: InMemoryActivityLogRepo, at: str) -> None:
     log.append_many([record(request_id="counted", tenant_id=t) for t in ("x", None, "x")])
     body = json.loads(get(at, "/v1/audit/count?request_id=counted&by=tenant_id")[2])
