@@ -65,9 +65,9 @@ _shared: ContextVar[_Shared | None] = ContextVar("otel_audit.shared_activity_con
 
 _OF_THE_ACTOR = ("actor_name", "on_behalf_of")
 _LOST = (
-    "activity_context was left in another context than it was entered in, as in a synchronous dependency of FastAPI, so "
-    "its values did not reach the request: add otel_audit.hooks.ActivityContextMiddleware to the application, or make "
-    "the dependency async"
+    "activity_context was left in another context than it was entered in, as in a synchronous dependency of FastAPI, "
+    "so its values did not reach the request: add otel_audit.hooks.ActivityContextMiddleware to the application, or "
+    "make the dependency async"
 )
 
 
