@@ -80,7 +80,7 @@ class Health:
         """
         began_s, last = self._began_s, self._last
         if began_s is not None and (taken_s := self._monotonic_s() - began_s) > _LONG_S:
-            return f"a commit has been under way for {taken_s:.0f} s; the disk does not answer"
+            return f"a commit has been under way for {taken_s:.0f} s; the disk may not answer"
         if last is None or self._monotonic_s() - last[0] > _REMEMBERED_S:
             return ""
         return f"the last commit failed: {last[1]}"

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +22,7 @@ import pyarrow as pa
 
 from otel_audit.config import Settings
 from otel_audit.errors import OverloadedError
+from otel_audit.log.conflicts import KnownConflicts
 from otel_audit.log.index import Verdict
 from otel_audit.log.quarantine import digest_of, held_rows, quarantine_key
 from otel_audit.log.stats import Counters
@@ -29,10 +31,16 @@ from otel_audit.log.streams import PLACES, marker_rows, place_rows, quarantined_
 from otel_audit.log.window import Window, sort_out
 from otel_audit.otlp.decode import Decoded
 from otel_audit.otlp.row_runs import MAX_RUNS, Fate
-from otel_audit.otlp.rows import rows_to_request
+from otel_audit.otlp.rows import rows_to_single_requests
 
 __all__ = ["Committed", "Writer"]
 
+_MAX_CONFLICTS = 2_048
+"""In one window: some 0.4 s of everybody's time. The rest comes again, and what is held by then costs little."""
+_FULL = "the quarantine is full; raise OTEL_AUDIT_QUARANTINE_MAX_BYTES"
+_TOO_MANY = (
+    f"more than {_MAX_CONFLICTS:,} records at once that contradict others in the log; sent again, the rest is taken"
+)
 _NOT_ARCHIVED = ["id_key", "digest"]
 _FATES: dict[int, Fate] = {Verdict.NEW: "n", Verdict.DUPLICATE: "d", Verdict.CONFLICT: "c"}
 
@@ -81,6 +89,7 @@ class Writer:
         self._health = stores.health
         self._quarantine_max_bytes = settings.quarantine_max_bytes
         self._counters = counters
+        self._conflicts = KnownConflicts()
         self.exclusive = threading.RLock()
 
     def write(self, requests: list[Decoded]) -> list[Committed | OverloadedError]:
@@ -88,7 +97,8 @@ class Writer:
 
         Returns:
             Per request what became of it, or the error to answer it with: when the quarantine's budget is used up, a
-            request with a record for the quarantine has its valid records committed and must be sent again.
+            request with a record for the quarantine has its valid records committed and must be sent again; so has one
+            with conflicts beyond what is put there in one window.
 
         Raises:
             UnwritableError, ArchiveFaultError: nothing of the window may be answered with success.
@@ -98,15 +108,22 @@ class Writer:
             self._health.need_room()
             window = sort_out([request.table for request in requests], self._index, self._lookup.digests)
             starts = np.cumsum([0, *(request.table.num_rows for request in requests)])
-            refused = self._hold(_for_quarantine(requests, window, starts))
+            conflicts = self._conflicts.unknown(window, _MAX_CONFLICTS)
+            refused = self._hold([*_rejected(requests), *_conflicting(window, conflicts.taken, starts)])
+            if refused:
+                refused |= _requests_of(conflicts.waiting, starts)
+            else:
+                self._conflicts.remember(conflicts)
+            late = _requests_of(conflicts.late, starts) - refused
             first = self._activity.next_index
             new = window.chosen(Verdict.NEW)
             if new.num_rows:
                 self._activity.commit(new.drop_columns(_NOT_ARCHIVED))
                 self._index.add(window.ids, window.digests, self._activity.next_index)
                 self._counters.commit(time.perf_counter() - started)
-            answers = self._answers(requests, window, starts, first, refused)
-            self._note(requests, window, starts, refused)
+            why = dict.fromkeys(refused, _FULL) | dict.fromkeys(late, _TOO_MANY)
+            answers = self._answers(requests, window, starts, first, why)
+            self._note(requests, window, starts, refused | late)
             return answers
 
     def _hold(self, held: list[_Held]) -> set[int]:
@@ -147,7 +164,7 @@ class Writer:
             self._streams.commit(rows)
 
     def _answers(
-        self, requests: list[Decoded], window: Window, starts: np.ndarray, first: int, refused: set[int]
+        self, requests: list[Decoded], window: Window, starts: np.ndarray, first: int, refused: dict[int, str]
     ) -> list[Committed | OverloadedError]:
         answers: list[Committed | OverloadedError] = []
         for at, request in enumerate(requests):
@@ -158,7 +175,7 @@ class Writer:
             )
             self._counters.rows(new, duplicates, conflicts)
             if at in refused:
-                answers.append(OverloadedError("the quarantine is full; raise OTEL_AUDIT_QUARANTINE_MAX_BYTES"))
+                answers.append(OverloadedError(refused[at]))
             else:
                 committed = Committed(
                     log=self._activity.log,
@@ -184,17 +201,22 @@ def _runs(verdicts: npt.NDArray[np.int8]) -> tuple[tuple[Fate, int], ...]:
     return tuple((_FATES[verdicts[at]], int(count)) for at, count in zip(starts, counts, strict=True))
 
 
-def _for_quarantine(requests: list[Decoded], window: Window, starts: np.ndarray) -> list[_Held]:
-    held = [
-        _Held(at, item.sha256, item.received_from, item.reason, item.request)
-        for at, request in enumerate(requests)
-        for item in request.rejected
-    ]
-    for place in np.flatnonzero(window.verdicts == Verdict.CONFLICT):
-        row: pa.Table = window.rows.slice(place, 1).drop_columns(_NOT_ARCHIVED)
-        request = rows_to_request(row)
-        record_id, peer = row["record_id"][0].as_py(), row["received_from"][0].as_py()
-        reason = f"conflict: a record with id {record_id} and other content is in the log"
-        request_at = int(np.searchsorted(starts, place, side="right")) - 1
-        held.append(_Held(request_at, digest_of(request), peer or "", reason, request))
-    return held
+def _rejected(requests: list[Decoded]) -> Iterator[_Held]:
+    for at, request in enumerate(requests):
+        for item in request.rejected:
+            yield _Held(at, item.sha256, item.received_from, item.reason, item.request)
+
+
+def _conflicting(window: Window, places: npt.NDArray[np.int64], starts: np.ndarray) -> Iterator[_Held]:
+    """The rows at these places of the window, for the quarantine."""
+    rows = window.rows.take(pa.array(places))
+    names = rows.select(["record_id", "received_from"]).to_pylist()
+    for place, name, request in zip(places, names, rows_to_single_requests(rows), strict=True):
+        (at,) = _requests_of(place, starts)
+        reason = f"conflict: a record with id {name['record_id']} and other content is in the log"
+        yield _Held(at, digest_of(request), name["received_from"] or "", reason, request)
+
+
+def _requests_of(places: npt.NDArray[np.int64] | np.int64, starts: np.ndarray) -> set[int]:
+    """Which requests of the window the rows at these places came in."""
+    return set(np.atleast_1d(np.searchsorted(starts, places, side="right") - 1).tolist())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -18,13 +18,14 @@ from otel_audit.otlp.names import RAW_PREFIX, WIRE, WireName
 from otel_audit.otlp.values import any_value, parse_typed
 from otel_audit.otlp.walk import RAW_DROPPED, RAW_OBSERVED, RAW_SPAN_ID, RAW_TIME, RAW_TRACE_ID
 
-__all__ = ["row_to_log_record", "rows_to_request"]
+__all__ = ["REQUEST_COLUMNS", "row_to_log_record", "rows_to_request", "rows_to_single_requests"]
 
-_COLUMNS = [
+REQUEST_COLUMNS = [
     *(wire.column for wire in WIRE),
     *("time_unix_nano", "observed_time_unix_nano", "trace_id", "span_id", "trace_flags", "event_name"),
     *("severity_number", "severity_text", "body", "attributes", "resource", "scope"),
 ]
+"""What a record is made of again; the other columns follow from these, or are the collector's own."""
 
 
 def row_to_log_record(row: Mapping[str, Any]) -> LogRecord:
@@ -109,7 +110,7 @@ def rows_to_request(table: pa.Table) -> bytes:
     parts: list[bytes] = []
     run: list[bytes] = []
     shared: tuple[str | None, str | None] = (None, None)
-    for batch in table.select(_COLUMNS).to_batches(max_chunksize=8_192):
+    for batch in table.select(REQUEST_COLUMNS).to_batches(max_chunksize=8_192):
         for row in batch.to_pylist():
             context = (row["resource"], row["scope"])
             if context != shared and run:
@@ -122,14 +123,37 @@ def rows_to_request(table: pa.Table) -> bytes:
     return b"".join(parts)
 
 
-def _resource_logs(context: tuple[str | None, str | None], records: list[bytes]) -> bytes:
-    # Joined by hand, because upb does not write messages as deeply nested as a record may be within a request.
-    resource, resource_schema_url = parse_resource(context[0])
-    scope, scope_schema_url = parse_scope(context[1])
-    scope_logs = b"".join([ScopeLogs(scope=scope, schema_url=scope_schema_url).SerializeToString(), *records])
-    content = length_delimited(2, scope_logs)
-    if resource is not None:
-        content = length_delimited(1, resource.SerializeToString()) + content
-    if resource_schema_url:
-        content += length_delimited(3, resource_schema_url.encode())
-    return length_delimited(1, content)
+def rows_to_single_requests(table: pa.Table) -> Iterator[bytes]:
+    """A serialized ExportLogsServiceRequest for each row, with its record alone.
+
+    Raises:
+        ArchiveFaultError: a column holds what decoding never writes.
+    """
+    shared: _Context | None = None
+    for batch in table.select(REQUEST_COLUMNS).to_batches(max_chunksize=1_024):
+        for row in batch.to_pylist():
+            if shared is None or shared.columns != (row["resource"], row["scope"]):
+                shared = _Context((row["resource"], row["scope"]))
+            yield shared.around([length_delimited(2, row_to_log_record(row).SerializeToString())])
+
+
+def _resource_logs(columns: tuple[str | None, str | None], records: list[bytes]) -> bytes:
+    return _Context(columns).around(records)
+
+
+class _Context:
+    """A Resource and scope, serialized once. Joined by hand with records, because upb does not write messages as deeply
+    nested as a record may be within a request."""
+
+    def __init__(self, columns: tuple[str | None, str | None]) -> None:
+        self.columns = columns
+        resource, resource_schema_url = parse_resource(columns[0])
+        scope, scope_schema_url = parse_scope(columns[1])
+        self._scope = ScopeLogs(scope=scope, schema_url=scope_schema_url).SerializeToString()
+        self._before = b"" if resource is None else length_delimited(1, resource.SerializeToString())
+        self._after = length_delimited(3, resource_schema_url.encode()) if resource_schema_url else b""
+
+    def around(self, records: list[bytes]) -> bytes:
+        """One ResourceLogs of a request."""
+        content = length_delimited(2, b"".join([self._scope, *records]))
+        return length_delimited(1, self._before + content + self._after)

@@ -53,7 +53,7 @@ def test_a_commit_that_does_not_end_is_told(tmp_path: Path) -> None:
     now[0] += 9
     assert health.trouble == ""
     now[0] += 3
-    assert health.trouble == "a commit has been under way for 12 s; the disk does not answer"
+    assert health.trouble == "a commit has been under way for 12 s; the disk may not answer"
     health.worked()
     assert health.trouble == ""
 
