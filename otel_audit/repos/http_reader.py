@@ -47,6 +47,12 @@ __all__ = ["HttpReader"]
 
 _PREFIX = "/v1/audit"
 _CONNECTIONS = 32
+_MOST_URL = 60_000
+"""A collector takes heads of 64 KiB."""
+_SURELY_TAKEN = 4_000
+"""Other servers and proxies take less, but so much every one (RFC 9112 §3 asks for 8,000)."""
+_TOO_LONG_STATUS = frozenset({400, 413, 414, 431})
+_TOO_LONG = "the filter makes a URL of {} characters, and {}; ask for less at once, or read the data folder"
 _COUNTED_IDS = frozenset({"actor_id", "owner_id", "entity_id", "tenant_id"})
 
 
@@ -202,7 +208,10 @@ class HttpReader(RecordReads):
             encoded = urlencode(query, quote_via=quote, safe="")
         except UnicodeEncodeError as error:
             raise InvalidFilterError(f"{error.object!r:.64} holds a lone surrogate") from None
-        response = self._send(f"{self._base}{_PREFIX}{path}{'?' if encoded else ''}{encoded}")
+        target = f"{self._base}{_PREFIX}{path}{'?' if encoded else ''}{encoded}"
+        if len(target) > _MOST_URL:
+            raise InvalidFilterError(_TOO_LONG.format(len(target), f"there may be {_MOST_URL}"))
+        response = self._send(target)
         media_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         body = None
         if media_type in ("application/json", PROBLEM_MEDIA_TYPE):
@@ -215,6 +224,8 @@ class HttpReader(RecordReads):
                 return body
             if media_type == PROBLEM_MEDIA_TYPE:
                 raise self._problem(response.status_code, body)
+        if response.status_code in _TOO_LONG_STATUS and len(target) > _SURELY_TAKEN:
+            raise InvalidFilterError(_TOO_LONG.format(len(target), f"{self._shown} answers {response.status_code}"))
         told = f"{response.status_code} {printable(media_type) or 'without a content type'}"
         if response.is_redirect:
             elsewhere = public_url(response.headers["Location"])

@@ -206,11 +206,14 @@ def read_stream_ids(values: Mapping[str, str]) -> list[str] | None:
     """The stream asked for; None: all.
 
     Raises:
-        InvalidFilterError: an empty id.
+        InvalidFilterError: an empty id, or one that is longer than an id can be.
     """
-    if values.get("stream_id") == "":
-        raise InvalidFilterError("stream_id: must not be empty")
-    return [values["stream_id"]] if "stream_id" in values else None
+    text = values.get("stream_id")
+    if text is None:
+        return None
+    if not 0 < len(text) <= MAX_ID_CHARS:
+        raise InvalidFilterError(f"stream_id: must have 1 to {MAX_ID_CHARS} characters, not {len(text)}")
+    return [text]
 
 
 def parse_flag(values: Mapping[str, str], name: str) -> bool:

@@ -267,6 +267,13 @@ def test_a_superseded_file_is_not_read(tmp_path):
         assert reader.count(Filter(actor_id="actor-1")) == 2
 
 
+def test_an_empty_page_in_log_order_names_its_log(tmp_path):
+    write(tmp_path, 0, [record(0)])
+    with DuckDBReader(tmp_path) as reader:
+        assert reader.search(Filter(actor_id="nobody"), after=LogPosition()).position == LogPosition(LOG, -1)
+        assert reader.search(after=LogPosition("", 0)).position == LogPosition(LOG, 0)
+
+
 def test_another_producers_words_are_shown_as_sent_and_found_as_an_unknown_outcome(tmp_path):
     rows = [row_of(record(0)) | {"outcome": "maybe", "actor_type": "robot"}, row_of(record(1, outcome="failure"))]
     write_rows(tmp_path, 0, rows)

@@ -73,3 +73,41 @@ def test_faults_and_misuse_have_errors_of_ours(tmp_path):
     session.close()
     with pytest.raises(ClosedError):
         session.run("SELECT 1")
+
+
+@pytest.mark.parametrize("name", ["a[1]b", "a\\b", "a*b", "a?b", "[", "a'b", "{x,y}"])
+def test_a_folder_may_have_any_name(tmp_path, name):
+    """None of its characters is a pattern; a folder beside it that a pattern would match is not read."""
+    for folder in (name, "a1b", "axb", "a-rather-long-b"):
+        write(tmp_path / folder, 0, [record(0)], Stage.SEALED)
+        write(tmp_path / folder, 1, [record(1)])
+    with SqlSession(tmp_path / name) as session:
+        assert list(session.run("SELECT count(*) FROM activity")[1]) == [(2,)]
+
+
+@pytest.mark.parametrize(
+    "pivot",
+    [
+        "PIVOT activity ON action USING count(*) GROUP BY actor_type",
+        "-- per action\n/* and type */ pivot activity ON action USING count(*) GROUP BY actor_type",
+        "SELECT * FROM (PIVOT activity ON action USING count(*) GROUP BY actor_type)",
+    ],
+)
+def test_a_pivot_is_a_question(tmp_path, pivot):
+    write(tmp_path, 0, [record(n) for n in range(3)])
+    with SqlSession(tmp_path) as session:
+        names, rows = session.run(pivot)
+        assert (names, list(rows)) == (["actor_type", "create", "delete", "update"], [("user", 1, 1, 1)])
+
+
+@pytest.mark.parametrize("pivot", ["PIVOT activity ON action USING count(*)"])
+@pytest.mark.parametrize(
+    "writing",
+    ["CREATE TABLE t AS {}", "COPY ({}) TO '{file}'", "CREATE TABLE t AS FROM ({})", "EXPLAIN ANALYZE {}", "{0}; {0}"],
+)
+def test_what_a_pivot_gives_is_not_written(tmp_path, writing, pivot):
+    write(tmp_path / "data", 0, [record(0)])
+    file = tmp_path / "out.csv"
+    with SqlSession(tmp_path / "data") as session, pytest.raises(QueryError):
+        session.run(writing.format(pivot, file=file))
+    assert not file.exists()

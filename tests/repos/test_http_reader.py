@@ -303,6 +303,19 @@ def test_another_servers_answer_is_unavailable_and_names_the_url(
         assert len(str(caught.value)) < 600
 
 
+@pytest.mark.parametrize("status", ["400 Bad Request", "414 URI Too Long", "431 Request Header Fields Too Large"])
+def test_a_filter_that_is_too_long_for_a_server_is_said_to_be(status: str) -> None:
+    with answering(http_answer(status, "text/html", b"no")) as at, HttpReader(at) as reader:
+        with pytest.raises(InvalidFilterError, match=r"the filter makes a URL of 90\d\d characters, and http"):
+            reader.search(Filter(action="a" * 8_000, entity_type="\n" * 333))
+        assert reader.url == at
+
+
+def test_a_filter_that_is_too_long_for_any_url_is_not_sent() -> None:
+    with HttpReader("http://127.0.0.1:9") as reader, pytest.raises(InvalidFilterError, match="there may be 60000"):
+        reader.count(Filter(action="😀" * 8_000))
+
+
 def test_a_redirect_is_told_and_not_followed() -> None:
     asked: list[bytes] = []
     with answering(http_answer("200 OK", "application/json", b'{"count":1}'), seen=asked) as target:

@@ -235,6 +235,13 @@ def test_log_order_gives_late_records_last_and_goes_on_from_its_position() -> No
         assert (again["records"], again["position"]) == ([], place)
 
 
+@pytest.mark.parametrize("stream_id", ["", "x" * 513])
+def test_a_stream_id_that_no_stream_can_have_is_refused(at: str, stream_id: str) -> None:
+    status, _, body = get(at, f"/v1/audit/streams?stream_id={stream_id}")
+    assert status == 400
+    assert json.loads(body)["detail"] == f"stream_id: must have 1 to 512 characters, not {len(stream_id)}"
+
+
 @pytest.mark.parametrize("asked", ["outcome=sucess", "actor_type=robot", "trace_id=ABC"])
 def test_a_word_that_no_record_can_have_is_refused(at: str, asked: str) -> None:
     for path in ("records", "count"):
@@ -279,3 +286,10 @@ def test_requests_go_on_while_a_slow_query_runs() -> None:
         assert slow.is_alive()
         release.set()
         slow.join(10)
+
+
+def test_an_empty_page_in_log_order_names_its_log(log: InMemoryActivityLogRepo, at: str) -> None:
+    log.append(record())
+    name = json.loads(get(at, "/v1/audit/records?after=:-1&limit=1")[2])["position"]["log"]
+    empty = json.loads(get(at, "/v1/audit/records?after=:-1&actor_id=nobody-at-all")[2])
+    assert (empty["records"], empty["position"]) == ([], {"log": name, "log_index": -1})
