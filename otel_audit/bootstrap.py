@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from otel_audit.query.reader import DuckDBReader
     from otel_audit.query.session import SqlSession
 
-__all__ = ["endpoint_url", "open_collector", "open_folder_reader", "open_log", "open_reader", "open_repo", "open_sql"]
+__all__ = ["endpoint_of", "open_collector", "open_folder_reader", "open_log", "open_reader", "open_repo", "open_sql"]
 
 _PROBE_S = 2.0
 _OF_A_POST = {"content-type", "user-agent"}
@@ -42,12 +42,8 @@ def open_repo(settings: Settings) -> OTelActivityLogRepo:
     return OTelActivityLogRepo(settings=settings)
 
 
-def endpoint_url(settings: Settings, env: Mapping[str, str] | None = None) -> str:
-    """The URL that records are posted to, as it may be shown. Raises ConfigError."""
-    return _endpoint(settings, env).shown_url
-
-
-def _endpoint(settings: Settings, env: Mapping[str, str] | None) -> Endpoint:
+def endpoint_of(settings: Settings, env: Mapping[str, str] | None = None) -> Endpoint:
+    """Where records go. Raises ConfigError."""
     return resolve_endpoint(
         os.environ if env is None else env,
         audit_endpoint=settings.endpoint,
@@ -79,7 +75,7 @@ def open_reader(
         if "://" in settings.reader:
             raise ConfigError(f"reader: {public_url(settings.reader)!r} is neither an http(s) URL nor a folder")
         return _folder_reader(settings.reader, settings, headers, cacert)
-    endpoint = _endpoint(settings, env)
+    endpoint = endpoint_of(settings, env)
     if endpoint.base_url is not None:
         # The server that records are sent to: it gets the same headers and certificates.
         sent = {name: value for name, value in endpoint.headers.items() if name not in _OF_A_POST}

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["opened_repo"]
 
 _RETRY_MAX_S = 2.0
+_CLOSE_S = 1.0
 
 
 @contextmanager
@@ -27,8 +28,8 @@ def opened_repo(endpoint: str | None = None, reader: str | None = None) -> Itera
     """
     from otel_audit import bootstrap
 
-    # The command has flushed with its own patience; closing need not wait once more.
-    settings = load_settings(endpoint=endpoint, reader=reader, exit_flush_s=0)
+    # The command has flushed with its own patience; closing only tells the collector that the stream ends.
+    settings = load_settings(endpoint=endpoint, reader=reader, exit_flush_s=_CLOSE_S)
     # Somebody waits: a collector that is back is found within seconds, and what could not be sent is told now, and not
     # left for a later command to deliver.
     for name, value in {"retry_max_s": _RETRY_MAX_S, "durability": "memory"}.items():

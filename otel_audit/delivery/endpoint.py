@@ -3,8 +3,8 @@
 Order of endpoints: the argument, `OTEL_AUDIT_ENDPOINT` (both base URLs), `OTEL_EXPORTER_OTLP_LOGS_ENDPOINT` (used as it
 is), `OTEL_EXPORTER_OTLP_ENDPOINT` (a base URL; a warning names it, since it was set for other telemetry), then
 http://127.0.0.1:4318. A protocol counts only together with an endpoint of the exporter's own: the distro sets gRPC for
-everybody, also for those who never heard of it. Headers, timeout, compression, certificates and credential provider mean
-what they mean to opentelemetry-exporter-otlp-proto-http, whose own parsing is private and therefore repeated here.
+everybody, also for those who never heard of it. Headers, timeout, compression, certificates and credential provider
+mean what they mean to opentelemetry-exporter-otlp-proto-http, whose own parsing is private and therefore repeated here.
 
 `OTEL_SDK_DISABLED`, `OTEL_LOGS_EXPORTER` and `OTEL_ATTRIBUTE_*_LIMIT` are not read: they must not touch auditing.
 """

@@ -16,9 +16,11 @@ from pathlib import Path
 import pytest
 
 from otel_audit.cli.demo.child import CollectorProcess
+from otel_audit.errors import NotDeliveredError
 from otel_audit.log.folder import read_owner
 from otel_audit.log.status import folder_status
 from tests.cli.conftest import Invoke, Stream, put
+from tests.delivery.scripted_peer import Peer, Reply
 
 Maker = Callable[[Stream], Path]
 
@@ -114,13 +116,45 @@ def test_sql_sees_what_the_port_sees(invoke: Invoke, url: str, data: Path) -> No
     assert invoke("sql", "DELETE FROM activity", "--data", str(data)).code == 64
 
 
-def test_a_ping_times_each_leg(invoke: Invoke, url: str) -> None:
-    """Open, append, acknowledge, read back."""
+def test_a_ping_times_each_leg_and_stores_nothing(invoke: Invoke, url: str, data: Path) -> None:
+    """Open, answer, ready, read."""
+    before = folder_status(data).rows, lines(invoke("gaps", "--data", str(data), "--all").out)
     done = invoke("ping", "--endpoint", url)
     assert done.code == 0
     legs = lines(done.out)
-    assert [leg["leg"] for leg in legs] == ["open", "append", "acknowledge", "read back", "together"]
+    assert [leg["leg"] for leg in legs] == ["open", "answer", "ready", "read", "together"]
     assert all(isinstance(leg["ms"], float) for leg in legs)
+    assert "our collector" in str(legs[1]["meaning"])
+    assert (folder_status(data).rows, lines(invoke("gaps", "--data", str(data), "--all").out)) == before
+
+
+def test_a_ping_with_a_record_reads_it_back_and_closes_its_stream(invoke: Invoke, url: str, data: Path) -> None:
+    before = folder_status(data).rows
+    open_before = [row for row in lines(invoke("gaps", "--data", str(data), "--all").out) if row["state"] == "open"]
+    legs = lines(invoke("ping", "--record", "--endpoint", url).out)
+    assert [leg["leg"] for leg in legs] == ["open", "append", "acknowledge", "read back", "together"]
+    assert folder_status(data).rows == before + 1
+    open_after = [row for row in lines(invoke("gaps", "--data", str(data), "--all").out) if row["state"] == "open"]
+    assert len(open_after) == len(open_before)
+
+
+def test_a_ping_of_what_is_no_otlp_server_says_what_came(invoke: Invoke) -> None:
+    peer = Peer()
+    try:
+        for reply, said in [
+            (Reply(200, b'{"status":"ok"}', {"content-type": "application/json"}), "login page"),
+            (Reply(503, b"disk full"), "disk full"),
+            (Reply(403), "token"),
+        ]:
+            peer.otherwise = lambda seen, reply=reply: reply  # type: ignore[misc]
+            done = invoke("ping", "--endpoint", peer.url, "--timeout", "1")
+            assert done.code == NotDeliveredError.exit_code
+            assert said in done.err
+            assert "Is a collector running" not in done.err
+    finally:
+        peer.stop()
+    done = invoke("ping", "--endpoint", "localhost:4318")
+    assert done.err.startswith("error: endpoint: ")
 
 
 def test_seal_asks_the_collector_that_owns_the_folder(invoke: Invoke, url: str, data: Path) -> None:
