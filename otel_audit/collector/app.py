@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
-
-import structlog
 
 from otel_audit._version import __version__
 from otel_audit.collector.admin import PREFIX as ADMIN_PREFIX
@@ -31,6 +28,7 @@ from otel_audit.collector.connections import is_surplus
 from otel_audit.collector.hosts import host_allowed
 from otel_audit.collector.intake import Intake
 from otel_audit.collector.metrics import Metrics
+from otel_audit.collector.notices import Notices
 from otel_audit.collector.request import (
     ClientGone,
     Head,
@@ -43,13 +41,13 @@ from otel_audit.collector.request import (
 )
 from otel_audit.config import Settings
 from otel_audit.errors import OtelAuditError, OverloadedError, UnwritableError
+from otel_audit.events import report
 from otel_audit.log.engine import ActivityLog
 
 __all__ = ["CollectorApp"]
 
 LOGS_PATH = "/v1/logs"
 READS_PREFIX = "/v1/audit"
-_LOG_EVERY_S = 1.0
 
 
 class CollectorApp:
@@ -65,6 +63,7 @@ class CollectorApp:
         intake: Intake,
         budget: ByteBudget,
         metrics: Metrics,
+        notices: Notices,
         *,
         reads: ASGIApp | None,
         check_host: bool,
@@ -78,8 +77,7 @@ class CollectorApp:
         self._check_host = check_host
         self._most_bytes: int = settings.max_request_bytes
         self._read_timeout_s: float = settings.read_timeout_s
-        self._logger = structlog.get_logger("otel_audit.collector")
-        self._logged_at: dict[str, float] = {}
+        self._notices = notices
         self._pages: dict[str, Callable[[], Awaitable[Answer]]] = {
             "/healthz": self._healthz,
             "/readyz": self._readyz,
@@ -105,10 +103,10 @@ class CollectorApp:
         except OtelAuditError as error:
             answer = answer_for(error, _dialect(scope, head))
             self._refused(reason_for(error), answer, scope, str(error))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the request is answered
             answer = answer_for(error, _dialect(scope, head))
             self._metrics.refused.labels("internal").inc()
-            self._logger.error("internal fault", path=scope["path"], exc_info=error)
+            report("collector", "error", "internal fault", path=scope["path"], exc_info=error)
         if answer is not None:
             await send_answer(answer, send, None if incoming.finished else receive)
 
@@ -161,7 +159,7 @@ class CollectorApp:
             if not started:
                 raise
             # Half an answer is out; the server closes the connection, so that nobody takes it for a whole one.
-            self._logger.exception("a read failed while it was being answered", path=scope["path"])
+            report("collector", "error", "a read failed while it was being answered", path=scope["path"], exc_info=True)
 
     async def _healthz(self) -> Answer:
         return json_answer(200, {"status": "ok", "log": self._log.name, "version": __version__})
@@ -185,19 +183,9 @@ class CollectorApp:
         return answer
 
     def _refused(self, reason: str, answer: Answer, scope: Scope, message: str) -> None:
-        """Count a refusal and log it, at most once a second for each reason: a flood of requests is none of lines."""
+        """Count a refusal and tell of it."""
         self._metrics.refused.labels(reason).inc()
-        now = time.monotonic()
-        if now - self._logged_at.get(reason, now - 2 * _LOG_EVERY_S) >= _LOG_EVERY_S:
-            self._logged_at[reason] = now
-            self._logger.warning(
-                "refused",
-                reason=reason,
-                status=answer.status,
-                path=scope["path"],
-                peer=peer_address(scope),
-                why=message,
-            )
+        self._notices.refused(reason, status=answer.status, path=scope["path"], peer=peer_address(scope), why=message)
 
 
 def _dialect(scope: Scope, head: Head) -> Dialect:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from otel_audit.collector.admission import Hold
 from otel_audit.collector.decoding import Decoder, is_large
 from otel_audit.collector.metrics import Metrics
+from otel_audit.collector.notices import Notices
 from otel_audit.config import Settings
 from otel_audit.errors import OverloadedError
 from otel_audit.log.engine import ActivityLog, Committed
@@ -19,11 +20,18 @@ class Intake:
     """The way into the log. Belongs to one event loop."""
 
     def __init__(
-        self, log: ActivityLog, decoder: Decoder, metrics: Metrics, settings: Settings, clock_ns: Callable[[], int]
+        self,
+        log: ActivityLog,
+        decoder: Decoder,
+        metrics: Metrics,
+        notices: Notices,
+        settings: Settings,
+        clock_ns: Callable[[], int],
     ) -> None:
         self._log = log
         self._decoder = decoder
         self._metrics = metrics
+        self._notices = notices
         self._clock_ns = clock_ns
         self._max_records: int = settings.max_request_records
         self._wait_s: float = settings.queue_wait_s
@@ -57,5 +65,6 @@ class Intake:
         if decoded.kept:
             # Shielded: a commit cannot be called back, and cancelling its future would hit the log's own thread.
             committed = await asyncio.shield(asyncio.wrap_future(self._log.submit(decoded)))
+            self._notices.stored(decoded, committed, received_from)
         self._metrics.discarded.inc(decoded.others)
         return committed

@@ -1,8 +1,4 @@
-"""What the collector and the command line say to their operator: structlog, on stderr.
-
-JSON lines where nobody is looking, coloured text on a terminal. What libraries say through the standard library (the
-HTTP server's warnings) goes the same way.
-"""
+"""How a process of ours shows what it and its libraries log: JSON lines on stderr, or coloured text on a terminal."""
 
 from __future__ import annotations
 
@@ -14,6 +10,7 @@ from typing import Any, TextIO, cast
 import structlog
 from structlog.typing import EventDict, Processor
 
+from otel_audit.events import FACTS
 from otel_audit.model.printing import printable
 
 __all__ = ["configure_logging"]
@@ -40,8 +37,14 @@ def _as_text(_logger: Any, _method: str, event: EventDict) -> EventDict:
     return {name: printable(value) if isinstance(value, str) else value for name, value in event.items()}
 
 
+def _facts(_logger: Any, _method: str, event: EventDict) -> EventDict:
+    """Our own events keep their facts as fields."""
+    event.update(getattr(event["_record"], FACTS, {}))
+    return event
+
+
 def configure_logging(stream: TextIO | None = None, *, json: bool | None = None, level: int = logging.INFO) -> None:
-    """Set structlog and the standard library's root logger up, for a process that is ours.
+    """Set up the root logger of a process that is ours.
 
     Args:
         stream: default stderr.
@@ -52,7 +55,6 @@ def configure_logging(stream: TextIO | None = None, *, json: bool | None = None,
     json = not stream.isatty() if json is None else json
     lines = cast(TextIO, _Stream(stream))
     shared: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
@@ -65,19 +67,14 @@ def configure_logging(stream: TextIO | None = None, *, json: bool | None = None,
     else:
         traceback = structlog.dev.plain_traceback
         rendering = [_as_text, structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=traceback)]
-    structlog.configure(
-        processors=[*shared, *rendering],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(lines),
-        cache_logger_on_first_use=True,
-    )
     handler = logging.StreamHandler(lines)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
+            foreign_pre_chain=[_facts, *shared, structlog.stdlib.add_logger_name],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering],
         )
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
+    logging.getLogger("otel_audit").setLevel(level)

@@ -18,10 +18,9 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-import structlog
-
 from otel_audit.config import Settings
 from otel_audit.errors import ConfigError
+from otel_audit.events import report
 
 __all__ = ["ReadProcess", "ServeReads"]
 
@@ -42,7 +41,6 @@ class ReadProcess:
         """Nothing is started yet."""
         self._settings = settings
         self._serve = serve
-        self._logger = structlog.get_logger("otel_audit.collector")
         self._most_bytes: int = settings.read_memory_bytes
         self._folder: Path | None = None
         self._process: BaseProcess | None = None
@@ -124,7 +122,7 @@ class ReadProcess:
                 self._path = None
                 self._end(process)
         except OSError as error:
-            self._logger.error("reads cannot be served", why=str(error))
+            report("collector", "error", "reads cannot be served", why=str(error))
         finally:
             self._process = None
             # What it was spilling when it ended would otherwise stay until the collector stops.
@@ -147,7 +145,7 @@ class ReadProcess:
                 return
             held = _resident_bytes(process.pid)
             if held > self._most_bytes:
-                self._logger.warning("reads take too much memory", bytes=held, most=self._most_bytes)
+                report("collector", "warning", "reads take too much memory", bytes=held, most=self._most_bytes)
                 return
 
     def _end(self, process: BaseProcess) -> None:
@@ -156,7 +154,7 @@ class ReadProcess:
         process.kill()
         process.join(_END_S)
         if not self._closing.is_set():
-            self._logger.warning("reads are started again", exit_code=None if alive else process.exitcode)
+            report("collector", "warning", "reads are started again", exit_code=None if alive else process.exitcode)
 
 
 def _resident_bytes(pid: int | None) -> int:

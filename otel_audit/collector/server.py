@@ -17,12 +17,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
-import structlog
 import uvicorn
 
+from otel_audit._version import __version__
 from otel_audit.collector.admission import ByteBudget
 from otel_audit.collector.answers import ASGIApp
 from otel_audit.collector.app import CollectorApp
@@ -32,8 +33,10 @@ from otel_audit.collector.guard import Guard
 from otel_audit.collector.hosts import is_loopback
 from otel_audit.collector.intake import Intake
 from otel_audit.collector.metrics import Metrics
+from otel_audit.collector.notices import Notices
 from otel_audit.config import Settings
 from otel_audit.errors import ConfigError
+from otel_audit.events import report
 from otel_audit.log.engine import ActivityLog
 from otel_audit.otlp.names import LOG_HEADER
 
@@ -82,7 +85,6 @@ class Collector:
         self._settings = settings
         self._reads = reads
         self._clock_ns = clock_ns
-        self._logger = structlog.get_logger("otel_audit.collector")
         self._port: int = settings.port
         self._server: _Server | None = None
         self._thread: threading.Thread | None = None
@@ -130,7 +132,7 @@ class Collector:
         finally:
             decoder.close()
             self._log.close()
-            self._logger.info("stopped", log=self._log.name)
+            report("collector", "info", "stopped", log=self._log.name)
             self._down.set()
 
     def start(self) -> None:
@@ -172,8 +174,11 @@ class Collector:
         settings = self._settings
         budget = ByteBudget(settings.ingest_max_bytes)
         metrics = Metrics(self._log, lambda: budget.held_bytes, lambda: len(server.server_state.connections))
-        intake = Intake(self._log, decoder, metrics, settings, self._clock_ns)
-        app = CollectorApp(self._log, settings, intake, budget, metrics, reads=self._reads, check_host=self._loopback)
+        notices = Notices()
+        intake = Intake(self._log, decoder, metrics, notices, settings, self._clock_ns)
+        app = CollectorApp(
+            self._log, settings, intake, budget, metrics, notices, reads=self._reads, check_host=self._loopback
+        )
         limits = Limits(most_connections(), settings.read_timeout_s, lambda reason: metrics.closed.labels(reason).inc())
         config = uvicorn.Config(
             Guard(app),
@@ -194,7 +199,15 @@ class Collector:
 
     def _announce(self) -> None:
         self._log.announce(self.url)
-        self._logger.info("listening", url=self.url, log=self._log.name)
+        report(
+            "collector",
+            "info",
+            "listening",
+            url=self.url,
+            data=str(Path(self._settings.data_dir).absolute()),
+            log=self._log.name,
+            version=__version__,
+        )
         self._up.set()
 
     @contextlib.contextmanager

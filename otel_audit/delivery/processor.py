@@ -11,10 +11,10 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-import structlog
 from opentelemetry.sdk._logs import LogRecordProcessor, ReadWriteLogRecord
 
 from otel_audit.errors import OtelAuditError
+from otel_audit.events import report
 from otel_audit.hooks.chain import Hook, HookChain
 from otel_audit.model.ids import format_id
 from otel_audit.model.json_values import parse_json
@@ -47,7 +47,6 @@ class HookProcessor(LogRecordProcessor):
         self._chain = HookChain(hooks)
         self._clock_ns = clock_ns
         self._lock = threading.Lock()
-        self._log = structlog.get_logger("otel_audit.hooks")
         self.failures = 0
         self.ignored = 0
 
@@ -65,7 +64,7 @@ class HookProcessor(LogRecordProcessor):
         except (OtelAuditError, ValueError, TypeError, OverflowError) as error:
             with self._lock:
                 self.failures += 1
-            self._log.error("hooks not applied to a log record", error=str(error))
+            report("hooks", "error", "hooks not applied to a log record", error=str(error))
             return
         self._add(attributes, before, after)
 
@@ -85,7 +84,9 @@ class HookProcessor(LogRecordProcessor):
         if ignored:
             with self._lock:
                 self.ignored += len(ignored)
-            self._log.warning("a hook's changes were left out: a processor may only add", fields=sorted(ignored))
+            report(
+                "hooks", "warning", "a hook's changes were left out: a processor may only add", fields=sorted(ignored)
+            )
 
     def shutdown(self) -> None:
         """Nothing to let go of."""

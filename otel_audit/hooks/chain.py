@@ -10,9 +10,8 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import structlog
-
 from otel_audit.errors import ConfigError, HookError
+from otel_audit.events import report
 from otel_audit.model.receipts import ActivityRecorded, Receipt
 from otel_audit.model.record import ActivityRecord
 from otel_audit.ports import AfterAppend, BeforeAppend
@@ -81,8 +80,13 @@ class HookChain:
             except Exception as error:  # noqa: BLE001 - a hook's fault must not look like a failed append
                 with self._failures_lock:
                     self.after_failures += 1
-                structlog.get_logger("otel_audit.hooks").error(
-                    "after_append hook failed", hook=name, record_id=str(record.record_id), exc_info=error
+                report(
+                    "hooks",
+                    "error",
+                    "after_append hook failed",
+                    hook=name,
+                    record_id=str(record.record_id),
+                    exc_info=error,
                 )
 
 

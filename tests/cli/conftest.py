@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
-import structlog
 
 from otel_audit.cli.main import main
 
@@ -99,4 +98,3 @@ def invoke(monkeypatch: pytest.MonkeyPatch) -> Iterator[Invoke]:
         return Done(int(leaving.value.code or 0), out.getvalue(), err.getvalue())
 
     yield run
-    structlog.reset_defaults()

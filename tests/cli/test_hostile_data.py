@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import re
 import shutil
 import sys
@@ -16,7 +17,6 @@ from typing import Any
 
 import pytest
 import requests
-import structlog
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
 from otel_audit import ActivityRecord, EntityRef, OTelActivityLogRepo, UndeliveredError
@@ -24,6 +24,7 @@ from otel_audit.cli.demo.child import CollectorProcess
 from otel_audit.cli.main import main
 from otel_audit.cli.reference import commands
 from otel_audit.collector.logging import configure_logging
+from otel_audit.events import report
 from tests.cli.conftest import Done, Stream, git, put
 
 EVIL = "\x1b[5;31mred\x1b]8;;http://evil\x07link\x1b]8;;\x07\x9b2J\x85\u202egpj\u2066\u061c\r\nFORGED \t=1+1\x00\x7f"
@@ -182,7 +183,6 @@ def run(words: list[str], *, terminal: bool = False, env: dict[str, str] | None 
         patched.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"")))
         with pytest.raises(SystemExit) as leaving:
             main(words)
-    structlog.reset_defaults()
     return Done(int(leaving.value.code or 0), out.getvalue(), err.getvalue())
 
 
@@ -243,12 +243,15 @@ def test_every_command_is_walked() -> None:
 def test_no_line_of_the_log_speaks_to_a_terminal(json_lines: bool, reset_logging: None) -> None:
     stream = Stdout(True)
     configure_logging(stream, json=json_lines)
-    structlog.get_logger().warning(EVIL, peer=EVIL, reasons=[EVIL])
+    report("x", "warning", EVIL, peer=EVIL, reasons=[EVIL])
     harmless(stream.getvalue())
     assert "red" in stream.getvalue()
 
 
 @pytest.fixture
 def reset_logging() -> Iterator[None]:
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
     yield
-    structlog.reset_defaults()
+    root.handlers[:], _ = before
+    root.setLevel(before[1])

@@ -8,9 +8,9 @@ import logging
 from collections.abc import Iterator
 
 import pytest
-import structlog
 
 from otel_audit.collector.logging import configure_logging
+from otel_audit.events import report
 
 
 @pytest.fixture(autouse=True)
@@ -18,7 +18,6 @@ def as_before() -> Iterator[None]:
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield
-    structlog.reset_defaults()
     root.handlers[:] = handlers
     root.setLevel(level)
 
@@ -38,7 +37,7 @@ def test_a_traceback_shows_no_local_variables(stream):
     try:
         fail("-".join(("s3", "cret")))
     except ZeroDivisionError as error:
-        structlog.get_logger("x").error("broken", exc_info=error)
+        report("x", "error", "broken", exc_info=error)
     assert "ZeroDivisionError" in stream.getvalue()
     assert "divided" in stream.getvalue()
     assert "s3-cret" not in stream.getvalue()
@@ -47,7 +46,7 @@ def test_a_traceback_shows_no_local_variables(stream):
 def test_off_a_terminal_every_line_is_json_with_time_and_level():
     stream = io.StringIO()
     configure_logging(stream)
-    structlog.get_logger("x").info("began", number=1)
+    report("x", "info", "began", number=1)
     logging.getLogger("library").warning("from %s", "elsewhere")
     logging.getLogger("library").info("not shown")
     ours, theirs = map(json.loads, stream.getvalue().splitlines())
@@ -59,7 +58,7 @@ def test_off_a_terminal_every_line_is_json_with_time_and_level():
 def test_on_a_terminal_it_is_text_for_people():
     stream = Terminal()
     configure_logging(stream)
-    structlog.get_logger("x").info("began")
+    report("x", "info", "began")
     assert "began" in stream.getvalue()
     assert not stream.getvalue().startswith("{")
 
@@ -78,9 +77,9 @@ def test_a_line_that_cannot_be_written_fails_nobody(error):
 
     stream = Full()
     configure_logging(stream)
-    structlog.get_logger("a").warning("lost")
+    report("a", "warning", "lost")
     logging.getLogger("b").warning("lost too")
     stream.full = False
-    structlog.get_logger("a").warning("kept")
+    report("a", "warning", "kept")
     logging.getLogger("b").warning("kept too")
     assert [json.loads(line)["event"] for line in stream.getvalue().splitlines()] == ["kept", "kept too"]

@@ -17,12 +17,10 @@ from typing import Any, ClassVar
 
 import pytest
 import requests
-import structlog
 from opentelemetry import trace
 from opentelemetry.context import get_value
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
-from structlog.testing import capture_logs
 
 from otel_audit.delivery.delivery import Delivery
 from otel_audit.delivery.endpoint import resolve_endpoint
@@ -33,6 +31,7 @@ from otel_audit.errors import BacklogFullError, ClosedError, ConfigError, Undeli
 from otel_audit.model.record import ActivityRecord, EntityRef
 from otel_audit.otlp.encode import encode_record
 from tests.delivery.scripted_peer import Peer, Reply, partial, quick, until
+from tests.logs import capture_events
 
 WAIT_S = 20.0
 
@@ -138,7 +137,7 @@ def test_now_and_then_a_stream_tells_how_many_it_has(peer: Peer, deliver_to: Del
 def test_a_marker_that_is_refused_is_said_and_holds_nothing_up(peer: Peer, deliver_to: Deliver) -> None:
     delivery = deliver_to(peer.url)
     peer.otherwise = lambda seen: Reply(400, b"what is that?") if seen.is_marker else Reply()
-    with capture_logs() as logs:
+    with capture_events() as logs:
         delivery.offer(records(2), 0)
         delivery.close()
     assert [(entry["log_level"], entry["answer"]) for entry in logs] == [("warning", "HTTP 400 (what is that?)")]
@@ -275,7 +274,7 @@ def test_an_empty_partial_success_is_success(peer: Peer, delivery: Delivery) -> 
 
 def test_rejected_records_are_reported_held_and_not_sent_again(peer: Peer, delivery: Delivery) -> None:
     peer.script = [Reply(200, partial(2, "not for this tenant"))]
-    with capture_logs() as logs:
+    with capture_events() as logs:
         delivery.offer(records(5), 0)
         with pytest.raises(UndeliveredError, match="not for this tenant") as caught:
             delivery.flush(WAIT_S)
@@ -506,18 +505,19 @@ def test_a_failing_signer_is_tried_again_like_a_failing_connection(peer: Peer, d
 
 
 def test_a_log_that_is_broken_does_not_stop_delivery(peer: Peer, delivery: Delivery) -> None:
-    def broken(logger: object, name: str, event: object) -> str:
-        raise OSError("disk full")
+    class Broken(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            raise OSError("disk full")
 
-    before = structlog.get_config()
-    structlog.configure(processors=[broken])
+    logger, handler = logging.getLogger("otel_audit"), Broken()
+    logger.addHandler(handler)
     try:
         peer.script = [Reply(503), Reply(400)]
         delivery.offer(records(1), 0)
         with pytest.raises(UndeliveredError, match="400"):
             delivery.flush(WAIT_S)
     finally:
-        structlog.configure(**before)
+        logger.removeHandler(handler)
 
 
 def test_sending_is_hidden_from_instrumentation_and_log_handlers(peer: Peer, delivery: Delivery) -> None:

@@ -12,12 +12,12 @@ from opentelemetry._logs import LogRecord
 from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
 from opentelemetry.sdk._logs import ReadableLogRecord
 from opentelemetry.sdk.resources import Resource
-from structlog.testing import capture_logs
 
 from otel_audit.delivery.endpoint import resolve_endpoint
 from otel_audit.delivery.transport import Transport
 from otel_audit.errors import ConfigError
 from tests.delivery.scripted_peer import Peer, Seen
+from tests.logs import capture_events
 
 BASE = "http://collector.example:4318"
 Setenv = Callable[[dict[str, str]], None]
@@ -56,7 +56,7 @@ def test_the_first_endpoint_named_wins(arguments: dict[str, str], env: dict[str,
 
 
 def test_only_the_general_variable_is_warned_of_and_named() -> None:
-    with capture_logs() as logs:
+    with capture_events() as logs:
         resolve_endpoint({"OTEL_EXPORTER_OTLP_LOGS_ENDPOINT": f"{BASE}/custom"})
         resolve_endpoint(ALL, argument=BASE)
         assert logs == []

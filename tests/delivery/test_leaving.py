@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from structlog.testing import capture_logs
 
 from otel_audit.config import load_settings
 from otel_audit.delivery.ending import exit_patience, leave_wait_s
@@ -25,6 +24,7 @@ from otel_audit.spool.survey import survey
 from tests.delivery.outboxes import Maker, settle, taken
 from tests.delivery.processes import append_all, open_log, record
 from tests.delivery.scripted_peer import Peer, Reply, until
+from tests.logs import capture_events
 
 WAIT_S = 20.0
 AWAY = "http://127.0.0.1:9"
@@ -136,7 +136,7 @@ def test_an_append_that_an_interrupt_ends_leaves_no_room_reserved(kind: str, tmp
 
 def test_while_an_exception_passes_it_alone_is_raised_and_what_is_left_is_said(peer: Peer) -> None:
     peer.otherwise = lambda seen: Reply(503, b"disk full")
-    with capture_logs() as logs, pytest.raises(KeyError) as caught, open_log(peer.url) as log:
+    with capture_events() as logs, pytest.raises(KeyError) as caught, open_log(peer.url) as log:
         log.append(record("r"))
         until(lambda: log.stats.trouble)
         raise KeyError("mine")

@@ -17,7 +17,7 @@ def events() -> Iterator[tuple[str, str]]:
     for path in sorted((ROOT / "otel_audit" / "delivery").glob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "report":
-                level, event = node.args
+                level, event = node.args[-2:]
                 text = event.values[0] if isinstance(event, ast.JoinedStr) else event
                 if isinstance(level, ast.Constant) and isinstance(text, ast.Constant):
                     yield level.value, text.value

@@ -4,11 +4,11 @@ import threading
 import uuid
 
 import pytest
-from structlog.testing import capture_logs
 
 from otel_audit import ActivityRecord, AfterAppend, BeforeAppend, EntityRef, Receipt
 from otel_audit.errors import ConfigError, HookError, InvalidRecordError
 from otel_audit.hooks import AmbientContext, Bounds, CurrentTrace, HookChain
+from tests.logs import capture_events
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def test_after_hooks_that_raise_are_logged_and_counted_and_stop_nobody(record):
 
     last = Both()
     chain = HookChain([Fails(), Fails(), last])
-    with capture_logs() as logs:
+    with capture_events() as logs:
         chain.after(record, receipt(record))
     assert chain.after_failures == 2
     assert len(last.events) == 1
@@ -116,7 +116,7 @@ def test_failures_are_counted_exactly_from_many_threads(record):
             raise ValueError
 
     chain = HookChain([Fails()])
-    with capture_logs():
+    with capture_events():
         threads = [
             threading.Thread(target=lambda: [chain.after(record, receipt(record)) for _ in range(50)]) for _ in range(8)
         ]

@@ -4,10 +4,10 @@ import pytest
 from opentelemetry._logs import LogRecord
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
-from structlog.testing import capture_logs
 
 from otel_audit.delivery.processor import HookProcessor
 from otel_audit.hooks import AmbientContext, activity_context
+from tests.logs import capture_events
 
 ACTIVITY = {"audit.record.id": "r-1", "audit.actor.id": "ada", "audit.action": "create"}
 
@@ -18,7 +18,7 @@ def emitted(hooks, attributes):
     provider = LoggerProvider(shutdown_on_exit=False)
     provider.add_log_record_processor(processor)
     provider.add_log_record_processor(SimpleLogRecordProcessor(exporter))
-    with capture_logs() as logs:
+    with capture_events() as logs:
         provider.get_logger("app").emit(LogRecord(attributes=attributes))
     (data,) = exporter.get_finished_logs()
     assert provider.force_flush()
