@@ -141,7 +141,9 @@ class CollectorApp:
         if not self._log.ready:
             raise UnwritableError(self._log.not_ready_reason or "not ready")
         with reserve(self._budget, head, self._most_bytes) as hold:
-            body = await read_body(incoming, head, hold, most_bytes=self._most_bytes, timeout_s=self._read_timeout_s)
+            body = await read_body(
+                incoming, head, hold, self._budget, most_bytes=self._most_bytes, timeout_s=self._read_timeout_s
+            )
             committed = await self._intake.take(body, peer_address(scope), hold)
         return success(committed)
 

@@ -4,6 +4,7 @@ A connection waits (between requests, or for a head that is not complete), or it
 - there are at most so many; for one more, one that waits is closed: the longest, but first of all one that never had a
   request. A sender finds that out before its next request and connects again, so connections that nobody uses cannot
   keep anybody out;
+- then, one whose body comes too slowly (`pace`) gives way;
 - where all are at work, a newcomer is served its health pages and told 503 with Retry-After for the rest;
 - a head must be complete within a time of its first byte, and small; an idle connection ends after a while;
 - a peer that does not take its answer, or does not go when told to, is cut off.
@@ -23,6 +24,7 @@ from typing import Any
 from otel_audit.collector.answers import Scope
 from otel_audit.collector.guard import LATER, is_our_fault
 from otel_audit.collector.http1 import RequestStream
+from otel_audit.collector.pace import Pace
 
 __all__ = ["KEEP_ALIVE_S", "Connection", "Limits", "is_surplus", "most_connections", "sweep"]
 
@@ -70,6 +72,7 @@ class Connection(RequestStream):
         self._told_to_close = False
         self._unsent = 0
         self.since = self.loop.time()
+        self.pace = Pace(self.since)
 
     @property
     def waits(self) -> bool:
@@ -80,10 +83,12 @@ class Connection(RequestStream):
     def connection_made(self, transport: Transport) -> None:
         """As the library; makes room, or marks this one as too many."""
         super().connection_made(transport)
-        if len(self.connections) > self._limits.most:
-            self._make_room()
+        self._make_room()
 
     def _make_room(self) -> None:
+        self._surplus = False
+        if len(self.connections) <= self._limits.most:
+            return
         others = [one for one in self.connections if one is not self and not one.transport.is_closing()]
         if len(others) < self._limits.most:
             return
@@ -91,10 +96,19 @@ class Connection(RequestStream):
         longest = min(
             (one for one in others if one.waits), key=lambda one: (one.cycle is not None, one.since), default=None
         )
-        if longest is None:
-            self._surplus = True
-        else:
+        slowest = min((one for one in others if one.is_slow), key=lambda one: one.pace.due, default=None)
+        if longest is not None:
             longest.end("room")
+        elif slowest is not None:
+            slowest.transport.write(LATER)
+            slowest.end("room")
+        else:
+            self._surplus = True
+
+    @property
+    def is_slow(self) -> bool:
+        """Its body comes too slowly, and nothing of an answer is out."""
+        return self.in_body and not self.cycle.response_started and self.pace.is_slow(self.loop.time())
 
     def on_message_begin(self) -> None:
         """The first byte of a head is there."""
@@ -103,10 +117,16 @@ class Connection(RequestStream):
 
     def begin_request(self) -> None:
         """The head is complete."""
-        if self._surplus and len(self.connections) <= self._limits.most:
-            self._surplus = False
+        if self._surplus:
+            self._make_room()
+        self.pace = Pace(self.loop.time())
         self.scope["state"][_SURPLUS] = self._surplus
         super().begin_request()
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of a body."""
+        self.pace.came(len(body), self.loop.time())
+        super().on_body(body)
 
     def on_response_complete(self) -> None:
         """The wait for the next request begins."""

@@ -1,9 +1,7 @@
 """A POST to /v1/logs up to its bytes: content type, encoding, bounded reading and inflating.
 
-Room is reserved from the byte budget before the first byte of the body is read:
-- a declared length as it is; of a compressed body also eight times as much for its content, at most the largest
-  request; corrected to the true size while it inflates and after;
-- a body without a declared length in steps, as it comes.
+Room is reserved from the byte budget as the body comes in, and as it inflates. A body that is announced larger than the
+room there is, is refused before it is read; one that comes too slowly is refused, or gives way to others.
 """
 
 from __future__ import annotations
@@ -14,6 +12,7 @@ from dataclasses import dataclass
 from otel_audit.collector.admission import ByteBudget, Hold
 from otel_audit.collector.answers import Dialect, Receive, Scope
 from otel_audit.collector.inflate import ENCODINGS, inflate
+from otel_audit.collector.pace import Pace
 from otel_audit.errors import (
     MalformedRequestError,
     OverloadedError,
@@ -22,8 +21,6 @@ from otel_audit.errors import (
 )
 
 __all__ = ["ClientGone", "Head", "Incoming", "header_values", "parse_head", "peer_address", "read_body", "reserve"]
-
-_USUAL_RATIO = 8
 
 
 class ClientGone(Exception):
@@ -130,54 +127,80 @@ def parse_head(scope: Scope) -> Head:
 
 
 def reserve(budget: ByteBudget, head: Head, most_bytes: int) -> Hold:
-    """Room for a body that was not read yet. Raises OverloadedError, RequestTooLargeError."""
+    """A hold for a body that was not read yet, of which nothing is reserved but which would fit as it is declared.
+
+    Raises:
+        RequestTooLargeError, OverloadedError
+    """
     length = head.length_bytes or 0
     if length > most_bytes:
         raise RequestTooLargeError(f"{length} bytes; at most {most_bytes} are taken")
-    if head.encoding == "identity":
-        return budget.hold(length)
-    return budget.hold(min(length + min(length * _USUAL_RATIO, most_bytes), budget.limit_bytes))
+    budget.make_room(length, asyncio.get_running_loop().time())
+    hold = budget.hold(length)
+    hold.resize(0)
+    return hold
 
 
-async def read_body(incoming: Incoming, head: Head, hold: Hold, *, most_bytes: int, timeout_s: float) -> bytes:
+async def read_body(
+    incoming: Incoming, head: Head, hold: Hold, budget: ByteBudget, *, most_bytes: int, timeout_s: float
+) -> bytes:
     """The whole body, decoded. `hold` covers what is in memory at each moment and ends at the body's size.
+
+    Args:
+        timeout_s: how far it may fall behind the least rate.
 
     Raises:
         RequestTooLargeError: more than `most_bytes`, before or after decoding.
         MalformedRequestError: a damaged or truncated encoding.
-        OverloadedError: no room, or the body did not come within `timeout_s`, or not as long as was declared.
+        OverloadedError: no room, or the body came too slowly, or not as long as was declared.
         ClientGone: the client left.
     """
     pieces: list[bytes] = []
     size = 0
+    clock = asyncio.get_running_loop().time
+    pace = Pace(clock())
     try:
-        async with asyncio.timeout(timeout_s):
-            while (piece := await incoming.next_piece()) is not None:
-                size += len(piece)
-                if size > most_bytes:
-                    raise RequestTooLargeError(f"more than {most_bytes} bytes")
-                hold.cover(size)
-                pieces.append(piece)
+        async with asyncio.timeout(timeout_s) as limit:
+            with budget.arriving(hold, pace, lambda: _expire(limit)):
+                while (piece := await incoming.next_piece()) is not None:
+                    size += len(piece)
+                    if size > most_bytes:
+                        raise RequestTooLargeError(f"more than {most_bytes} bytes")
+                    _cover(hold, budget, size)
+                    pieces.append(piece)
+                    pace.came(len(piece), clock())
+                    limit.reschedule(pace.due + timeout_s)
     except TimeoutError:
-        raise OverloadedError(f"the body did not come within {timeout_s:g} s") from None
+        why = "and others had no room" if hold.gave_way else f"and is {timeout_s:g} s behind the least rate"
+        raise OverloadedError(f"the body came slowly, {why}") from None
     if head.length_bytes not in {None, size}:
         incoming.finished = False  # nobody knows what the next bytes are
         raise OverloadedError(f"{size} bytes of body came where {head.length_bytes} bytes were declared")
     body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
     if head.encoding != "identity":
-        body = await _inflated(body, head.encoding, hold, most_bytes)
+        body = await _inflated(body, head.encoding, hold, budget, most_bytes)
     hold.resize(len(body))
     return body
 
 
-async def _inflated(body: bytes, encoding: str, hold: Hold, most_bytes: int) -> bytes:
+def _expire(limit: asyncio.Timeout) -> None:
+    if not limit.expired():
+        limit.reschedule(0)
+
+
+def _cover(hold: Hold, budget: ByteBudget, size_bytes: int) -> None:
+    budget.make_room(size_bytes - hold.size_bytes, asyncio.get_running_loop().time())
+    hold.cover(size_bytes)
+
+
+async def _inflated(body: bytes, encoding: str, hold: Hold, budget: ByteBudget, most_bytes: int) -> bytes:
     pieces: list[bytes] = []
     size = 0
     for piece in inflate(encoding, body):
         size += len(piece)
         if size > most_bytes:
             raise RequestTooLargeError(f"more than {most_bytes} bytes after decompression")
-        hold.cover(len(body) + size)
+        _cover(hold, budget, len(body) + size)
         if pieces:
             await asyncio.sleep(0)  # a big one must not keep the loop from the others
         pieces.append(piece)

@@ -240,8 +240,9 @@ def test_a_body_of_another_length_than_was_declared_is_not_acted_on(declared, ca
         return {"type": "http.request", "body": bytes(came), "more_body": False}
 
     async def read():
-        with ByteBudget(1000).hold(0) as hold:
-            return await read_body(Incoming(head, receive), head, hold, most_bytes=100, timeout_s=1)
+        budget = ByteBudget(1000)
+        with budget.hold(0) as hold:
+            return await read_body(Incoming(head, receive), head, hold, budget, most_bytes=100, timeout_s=1)
 
     with pytest.raises(OverloadedError, match="10 bytes were declared"):
         asyncio.run(read())

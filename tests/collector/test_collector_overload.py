@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import os
 import signal
@@ -13,7 +14,7 @@ import pytest
 from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
-from otel_audit.collector import decoding
+from otel_audit.collector import decoding, pace
 from otel_audit.errors import UnwritableError
 
 MIB = 1 << 20
@@ -49,8 +50,8 @@ def test_without_room_a_request_is_503_at_once_and_its_body_unread(run, request_
     body = request_body(*new_ids(1))
     holders = [server.client.raw() for _ in range(2)]
     for holder in holders:
-        holder.sendall(HEAD + b"content-length: 1048576\r\n\r\n" + b"x")
-    until(lambda: server.metric("otel_audit_queue_bytes") == 2 * MIB)
+        holder.sendall(HEAD + b"content-length: 1048576\r\n\r\n" + bytes(MIB - 1))
+    until(lambda: server.metric("otel_audit_queue_bytes") >= 2 * MIB - 2)
     with server.client.raw() as refused:
         refused.sendall(HEAD + b"content-length: 1000\r\n\r\n")  # and never the body
         answer = refused.recv(65536)
@@ -63,15 +64,52 @@ def test_without_room_a_request_is_503_at_once_and_its_body_unread(run, request_
     assert len(server.rows()) == 1
 
 
-def test_a_compressed_body_reserves_for_what_it_may_become(run):
-    server = run(max_request_bytes=MIB, ingest_max_bytes=4 * MIB)
-    with server.client.raw() as holder:
-        holder.sendall(HEAD + b"content-encoding: gzip\r\ncontent-length: 1000\r\n\r\n")
-        until(lambda: server.metric("otel_audit_queue_bytes") == 9000)
-    with server.client.raw() as holder:
-        holder.sendall(HEAD + b"content-encoding: gzip\r\ncontent-length: 1000000\r\n\r\n")
-        until(lambda: server.metric("otel_audit_queue_bytes") == MIB + 1_000_000)
+def test_what_is_only_announced_takes_no_room(run, request_body, new_ids):
+    """Four heads that announced 64 MiB of gzip each kept everybody out."""
+    server = run(max_request_bytes=MIB, ingest_max_bytes=2 * MIB)
+    holders = [server.client.raw() for _ in range(8)]
+    for holder in holders:
+        holder.sendall(HEAD + b"content-encoding: gzip\r\ncontent-length: 1048576\r\n\r\n" + b"x" * 100)
+    until(lambda: server.metric("otel_audit_queue_bytes") >= 800)
+    assert server.client.send(request_body(*new_ids(1))).status == 200
+    for holder in holders:
+        holder.close()
     until(lambda: server.metric("otel_audit_queue_bytes") == 0)
+
+
+def test_bodies_that_come_slowly_give_way_where_there_is_no_room(run, request_body, new_ids, monkeypatch):
+    monkeypatch.setattr(pace, "_CREDIT_S", 0.0)
+    monkeypatch.setattr(pace, "_SLOW_S", 0.1)
+    server = run(max_request_bytes=MIB, ingest_max_bytes=2 * MIB)
+    slow = [server.client.raw() for _ in range(2)]
+    for each in slow:
+        each.sendall(HEAD + b"content-length: 1048576\r\n\r\n" + bytes(MIB - 1))
+    until(lambda: server.metric("otel_audit_queue_bytes") >= 2 * MIB - 2)
+    until(lambda: server.client.send(request_body(*new_ids(1))).status == 200)
+    answers = b"".join(each.recv(65536) for each in slow[:1])
+    assert answers.startswith(b"HTTP/1.1 503")
+    for each in slow:
+        each.close()
+    until(lambda: server.metric("otel_audit_queue_bytes") == 0)
+
+
+def test_a_body_that_comes_byte_by_byte_is_503_and_one_that_keeps_the_rate_is_read_to_its_end(
+    run, request_body, new_ids, monkeypatch
+):
+    monkeypatch.setattr(pace, "_CREDIT_S", 0.2)
+    server = run(read_timeout_s=0.3)
+    body = request_body(*new_ids(400))
+    step = len(body) // 10
+    with server.client.raw() as steady, server.client.raw() as slow:
+        for client in (steady, slow):
+            client.sendall(HEAD + b"content-length: %d\r\n\r\n" % len(body))
+        for at in range(0, len(body), step):
+            time.sleep(0.1)
+            steady.sendall(body[at : at + step])
+            with contextlib.suppress(ConnectionError):
+                slow.sendall(b"x")
+        assert steady.recv(65536).startswith(b"HTTP/1.1 200")
+        assert slow.recv(65536).startswith(b"HTTP/1.1 503")
 
 
 def test_a_chunked_body_reserves_as_it_comes_and_is_bounded(run, request_body, new_ids):

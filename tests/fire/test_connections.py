@@ -128,6 +128,19 @@ def test_bodies_that_do_not_come_are_answered_later_and_so_are_newcomers_without
     traffic.check(tmp_path / "data")
 
 
+@pytest.mark.slow
+def test_bodies_of_one_byte_give_way_to_senders(tmp_path: Path) -> None:
+    """Long before their own time is over."""
+    with collecting(tmp_path, read_timeout_s=600.0) as (collector, peer, _):
+        peer.close()
+        with opened(collector.port, 600, head_of(1_000) + b"x"), closing(Peer(collector.port)) as newcomer:
+            until(lambda: newcomer.send(fresh_ids(1)) == 200)
+            with Traffic(collector.port, senders=4) as traffic:
+                traffic.more(500)
+            assert newcomer.metric('otel_audit_closed_connections_total{reason="room"}') > 0
+    traffic.check(tmp_path / "data")
+
+
 def test_the_connection_that_waited_longest_makes_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And one that never had a request before any that had."""
     monkeypatch.setattr(connections, "_MOST", 3)
