@@ -30,6 +30,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "get": ("get", "The history of an entity, or what an actor did, an owner's data saw, an action was used for."),
     "search": ("search", "Records that meet every condition, newest first."),
     "count": ("search", "How many records meet every condition."),
+    "export": ("export", "Write every record that meets the conditions, streamed, a few thousand in memory at a time."),
+    "files": (
+        "files",
+        "The Parquet files of a log as of now: every row in exactly one of them. One path a line, or more with "
+        "--format.",
+    ),
     "sql": (
         "sql",
         "Ask DuckDB. The views are `activity`, `quarantine`, `completeness` and `stream_notes`; nothing can be "

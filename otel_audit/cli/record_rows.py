@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from dataclasses import fields
-from typing import Any
+from typing import Any, TextIO
 
 from otel_audit.cli.output import Format, Shown, format_for, json_text, write_rows
 from otel_audit.model.record import ActivityRecord
@@ -29,14 +29,18 @@ _SHOWN = (
 )
 
 
-def write_records(records: Iterable[ActivityRecord], format: Format | None, *, title: str = "") -> int:
-    """Write records to stdout and say how many there were."""
-    chosen = format_for(format, sys.stdout)
+def write_records(
+    records: Iterable[ActivityRecord], format: Format | None, *, title: str = "", stream: TextIO | None = None
+) -> int:
+    """Write records, to stdout unless told, and say how many there were."""
+    chosen = format_for(format, stream or sys.stdout)
     if chosen is Format.TABLE:
-        return write_rows(map(_table_row, records), _SHOWN, format=chosen, title=title, empty="no activities found")
+        return write_rows(
+            map(_table_row, records), _SHOWN, format=chosen, title=title, empty="no activities found", stream=stream
+        )
     if chosen is Format.CSV:
-        return write_rows(map(_flat_row, records), columns=COLUMNS, format=chosen)
-    return write_rows(map(record_row, records), format=chosen)
+        return write_rows(map(_flat_row, records), columns=COLUMNS, format=chosen, stream=stream)
+    return write_rows(map(record_row, records), format=chosen, stream=stream)
 
 
 def write_record(record: ActivityRecord, format: Format | None) -> None:
