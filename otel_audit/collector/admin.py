@@ -1,8 +1,9 @@
 """What a person asks of a running collector: `POST /admin/seal`, `/admin/quarantine/<sha256>/release` and `/drop`,
 `/admin/streams/settle`.
 
-The collector owns its data folder, so the command line comes here for what changes it. Only this machine may ask, and
-no browser: a web page can send a POST to 127.0.0.1, but its browser always adds an Origin.
+The collector owns its data folder, so the command line comes here for what changes it. Only this machine may ask. That
+the peer's address is loopback proves too little: a proxy on this machine asks for others, and says so in a header; a web
+page can send a POST to 127.0.0.1, and its browser says so in another.
 """
 
 from __future__ import annotations
@@ -20,6 +21,10 @@ from otel_audit.log.engine import ActivityLog
 __all__ = ["PREFIX", "answer_admin"]
 
 PREFIX = "/admin/"
+_FOR_OTHERS = re.compile(
+    rb"forwarded|via|x-forwarded-.*|x-real-ip|x-client-ip|x-original-.*|true-client-ip|cf-connecting-ip"  # a proxy
+    rb"|origin|referer|sec-fetch-.*"  # a browser
+)
 _SETTLE = "/admin/streams/settle"
 _DECISION = re.compile(r"/admin/quarantine/([0-9a-f]{64})/(release|drop)")
 
@@ -27,7 +32,7 @@ _DECISION = re.compile(r"/admin/quarantine/([0-9a-f]{64})/(release|drop)")
 async def answer_admin(scope: Scope, log: ActivityLog) -> Answer:
     """Do what the path says. Raises what the log raises."""
     local = is_loopback(peer_address(scope)) and host_allowed(header_values(scope, b"host"))
-    if not local or header_values(scope, b"origin"):
+    if not local or any(_FOR_OTHERS.fullmatch(name) for name, _ in scope["headers"]):
         return refusal(403, "/admin is for this machine's command line only", Dialect.PROBLEM)
     path = scope["path"]
     decision = _DECISION.fullmatch(path)

@@ -144,6 +144,23 @@ def test_decisions_about_the_quarantine_are_asked_of_the_running_collector(run, 
     assert (again.status, again.headers["content-type"]) == (404, "application/problem+json")
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        "Forwarded",
+        "X-Forwarded-For",
+        "X-Forwarded-Host",
+        "Via",
+        "X-Real-IP",
+        "Sec-Fetch-Site",
+        "Sec-Fetch-Mode",
+        "Referer",
+    ],
+)
+def test_what_a_proxy_or_a_browser_on_this_machine_asks_for_others_is_refused(shared, header):
+    assert shared.client.ask("POST", "/admin/seal", headers={header: "1"}).status == 403
+
+
 def test_a_browser_cannot_administer(shared):
     for headers in ({"origin": "http://evil.example"}, {"origin": "null"}, {"host": "evil.example"}):
         assert shared.client.ask("POST", "/admin/seal", headers=headers).status == 403
