@@ -1,9 +1,9 @@
 """What a person asks of a running collector: `POST /admin/seal`, `/admin/quarantine/<sha256>/release` and `/drop`,
 `/admin/streams/settle`.
 
-The collector owns its data folder, so the command line comes here for what changes it. Only this machine may ask. That
-the peer's address is loopback proves too little: a proxy on this machine asks for others, and says so in a header; a web
-page can send a POST to 127.0.0.1, and its browser says so in another.
+The collector owns its data folder, so the command line comes here for what changes it. Only this machine may ask. A
+loopback address alone proves too little: a proxy on this machine asks for others, and says so in a header; a web page
+can send a POST to 127.0.0.1, and its browser says so in another.
 """
 
 from __future__ import annotations
