@@ -42,8 +42,10 @@ _LONGEST_WISH_S = 300.0
 """A peer that asks for more (a day, or a date by a clock that is wrong) may be back a second later."""
 _KEPT_WISH_S, _SOONEST_S = 1.0, 0.2
 """What is kept of the peer's wish while somebody waits, and of our own pause when somebody begins to wait."""
-_STUCK_AFTER = 10
+_STUCK_AFTER, _STUCK_LONGEST = 10, 1_000
 """Tries before an answer that may never change counts as a refusal."""
+_TELLING_RECORDS = 8
+"""Where so many are refused, each, the peer takes nothing; fewer may all be at fault."""
 
 
 class Source(Protocol):
@@ -101,6 +103,7 @@ class Sender:
         self.under_way: Parcel | None = None
         self._rows = ""
         self._said_s = 0.0
+        self._stuck_after, self._takes_nothing = _STUCK_AFTER, ""
 
     def run(self) -> None:
         """Send until the outbox is closed and empty, or stopped."""
@@ -130,9 +133,26 @@ class Sender:
                 return False
             passed += isinstance(verdict, Delivered)
             refused += isinstance(verdict, Refused)
-            if _is_halved(verdict, stop - start, halves):
+            if self._is_halved(verdict, stop - start, halves):
                 middle = (start + stop) // 2
                 parts += [(middle, stop), (start, middle)]
+        if passed:
+            self._stuck_after, self._takes_nothing = _STUCK_AFTER, ""
+        elif len(parcel.records) >= _TELLING_RECORDS and isinstance(verdict, Refused):
+            self._takes_nothing = verdict.reason
+        return True
+
+    def _is_halved(self, verdict: Verdict, count: int, halves: bool) -> bool:
+        if isinstance(verdict, Refused) and verdict.divisible and halves:
+            # A peer that takes nothing at all is not asked for each half; what can pass is tried, and halved, later.
+            return count > 1 and not (self._takes_nothing == verdict.reason and can_pass(verdict.reason))
+        return count > 1 and isinstance(verdict, TooLarge)
+
+    def _is_stuck(self, verdict: Verdict, failures: int, *, is_part: bool) -> bool:
+        if not (isinstance(verdict, Retry) and verdict.stuck and failures >= (0 if is_part else self._stuck_after)):
+            return False
+        if not is_part:  # perhaps it is no record's fault: the next one is waited for longer, until one passes
+            self._stuck_after = min(self._stuck_after * 10, _STUCK_LONGEST)
         return True
 
     def _send(self, parcel: Parcel, start: int, stop: int, halves: bool) -> Delivered | TooLarge | Refused | None:
@@ -148,12 +168,13 @@ class Sender:
                 if body is None:
                     body = frame_request(parcel.resource, parcel.records[start:stop], parcel.schema_url)
                 verdict = self._exchange(body)
-                if isinstance(verdict, Retry) and verdict.stuck and failures >= (0 if is_part else _STUCK_AFTER):
+                if self._is_stuck(verdict, failures, is_part=is_part):
+                    assert isinstance(verdict, Retry)
                     verdict = Refused(verdict.reason, divisible=True)
                 if not isinstance(verdict, Retry):
                     # Before anybody who waits hears of the success.
                     self._outbox.trouble, self.under_way = "", None
-                if not _is_halved(verdict, stop - start, halves):
+                if not self._is_halved(verdict, stop - start, halves):
                     self._note(parcel, start, stop, verdict)
             except Exception as error:  # noqa: BLE001 - whatever it is, it is no proof of delivery, and the thread must live
                 verdict = Retry(cause(error))
@@ -245,11 +266,6 @@ class Sender:
             hurried_s=now_s + kept_s + own_s,
             soonest_s=now_s + kept_s + min(own_s, _SOONEST_S),
         )
-
-
-def _is_halved(verdict: Verdict, count: int, halves: bool) -> bool:
-    is_divisible = isinstance(verdict, TooLarge) or (isinstance(verdict, Refused) and verdict.divisible and halves)
-    return is_divisible and count > 1
 
 
 @contextlib.contextmanager

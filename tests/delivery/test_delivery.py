@@ -344,6 +344,40 @@ def test_where_everything_is_refused_halving_ends_early(peer: Peer, delivery: De
     assert len(peer.posts) <= 3 * 11
 
 
+def test_a_peer_that_takes_nothing_is_asked_once_for_each_later_batch(peer: Peer, deliver_to: Deliver) -> None:
+    """And once it takes something, batches are halved again."""
+    delivery = deliver_to(peer.url, batch_max_records=100)
+    sent = records(400)
+    guilty = ids(sent)[350]
+    peer.otherwise = lambda seen: Reply(403)
+    delivery.offer(sent[:300], 0)
+    with pytest.raises(UndeliveredError, match="300 refused"):
+        delivery.flush(WAIT_S)
+    assert len(peer.posts) <= 3 * 8 + 2
+    peer.otherwise = lambda seen: Reply(403 if guilty in seen.ids else 200)
+    delivery.offer(records(1), 0)
+    with pytest.raises(UndeliveredError, match="300 refused"):
+        delivery.flush(WAIT_S)
+    delivery.offer(sent[300:], 0)
+    with pytest.raises(UndeliveredError, match="301 refused"):
+        delivery.flush(WAIT_S)
+
+
+def test_an_outage_answered_with_500_gives_up_one_batch_and_waits_with_the_next(
+    peer: Peer, deliver_to: Deliver
+) -> None:
+    delivery = deliver_to(peer.url, batch_max_records=1, retry_initial_s=0.0, retry_max_s=0.0)
+    sent = records(2)
+    peer.otherwise = lambda seen: Reply(500)
+    delivery.offer(sent, 0)
+    until(lambda: len(peer.posts) > 40)
+    assert delivery.stats().rejected == 1
+    peer.otherwise = lambda seen: Reply()
+    with pytest.raises(UndeliveredError, match="1 refused"):
+        delivery.flush(WAIT_S)
+    assert peer.delivered == ids(sent)[1:]
+
+
 def test_parked_records_that_are_refused_in_part_again_stay_in_that_part(peer: Peer, delivery: Delivery) -> None:
     sent = records(8)
     peer.otherwise = lambda seen: Reply(401)
