@@ -76,10 +76,12 @@ SET VARIABLE quarantine_columns = MAP {
     1:  {name: 'log_index',     type: 'BIGINT', default_value: NULL},
     2:  {name: 'record_id',     type: 'VARCHAR', default_value: NULL},
     6:  {name: 'recorded_at',   type: 'TIMESTAMPTZ', default_value: NULL},
+    29: {name: 'service_name',  type: 'VARCHAR', default_value: NULL},
     42: {name: 'received_from', type: 'VARCHAR', default_value: NULL},
     50: {name: 'decision',      type: 'VARCHAR', default_value: NULL},
     51: {name: 'reason',        type: 'VARCHAR', default_value: NULL},
-    52: {name: 'request',       type: 'BLOB', default_value: NULL}
+    52: {name: 'request',       type: 'BLOB', default_value: NULL},
+    53: {name: 'request_bytes', type: 'BIGINT', default_value: NULL}
 };
 
 SET VARIABLE stream_columns = MAP {
@@ -240,7 +242,7 @@ WITH items AS (
                                 hive_partitioning = false)'
     END)
 )
-SELECT log_index, record_id AS sha256, recorded_at, received_from, reason, request
+SELECT log_index, record_id AS sha256, recorded_at, received_from, service_name, reason, request
 FROM items
 WHERE decision = 'held'
   AND record_id NOT IN (SELECT record_id FROM items WHERE decision <> 'held');

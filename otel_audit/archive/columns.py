@@ -114,10 +114,12 @@ QUARANTINE_COLUMNS: tuple[Column, ...] = (
     Column(1, "log_index", "i64", "Place in the quarantine log, from 0, without holes."),
     Column(2, "record_id", "str", "SHA-256 of `request`, hex.", bloom=True),
     Column(6, "recorded_at", "ts", "When it was committed, by the collector's clock."),
+    Column(29, "service_name", "str", "`service.name` of the record's Resource, where it can be read."),
     Column(42, "received_from", "str", "Authenticated name of the peer, else its address."),
     Column(50, "decision", "str", "`held`, or what was decided later about a held one: `released`, `dropped`."),
     Column(51, "reason", "str", "Why the record is no valid activity, or who decided what."),
     Column(52, "request", "bytes", "An OTLP ExportLogsServiceRequest with this one record; null on a decision."),
+    Column(53, "request_bytes", "i64", "How long `request` is; null on a decision, and in files of earlier releases."),
 )
 
 NOTE_REPEAT, NOTE_QUARANTINED = "repeat", "quarantined"

@@ -19,7 +19,7 @@ from otel_audit.cli.running import ask, owner_url
 from otel_audit.config import load_settings
 from otel_audit.errors import NotADataFolderError
 from otel_audit.log.folder import read_identity
-from otel_audit.log.quarantine import HeldRecord, held_records
+from otel_audit.log.held import HeldRecord, held_records
 
 __all__ = ["add_to"]
 

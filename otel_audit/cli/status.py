@@ -81,6 +81,7 @@ def _row(status: FolderStatus) -> dict[str, Any]:
         "occurred_min": _time(status.occurred_min_us),
         "occurred_max": _time(status.occurred_max_us),
         "quarantined": status.quarantined,
+        "quarantined_bytes": status.quarantined_bytes,
         "duplicates_dropped": status.duplicates_dropped,
         "owner_pid": status.owner_pid,
         "owner_url": status.owner_url,
@@ -102,7 +103,7 @@ def _lines(status: FolderStatus, check: bool) -> list[tuple[str, str]]:
         ("sealed files", f"{status.sealed_files:,} ({byte_text(status.sealed_bytes)})"),
         ("occurred", span),
         ("duplicates dropped", f"{status.duplicates_dropped:,}"),
-        ("quarantined", f"{status.quarantined:,}"),
+        ("quarantined", f"{status.quarantined:,} ({byte_text(status.quarantined_bytes)} as sent)"),
         ("every byte checked", _time(status.scrub_completed_us) or "not yet"),
         ("faults", faults if check or status.faults else f"{faults[:-1]}; --check opens the superseded ones too)"),
     ]

@@ -171,7 +171,8 @@ class CollectorApp:
             return json_answer(503, {"status": "stopping", "log": self._log.name})
         if reason := self._log.not_ready_reason:
             return json_answer(503, {"status": "not ready", "reason": reason, "log": self._log.name})
-        return json_answer(200, {"status": "ready", "log": self._log.name})
+        said = {"notice": notice} if (notice := self._log.notice) else {}
+        return json_answer(200, {"status": "ready", "log": self._log.name, **said})
 
     async def _exposition(self) -> Answer:
         body = await asyncio.to_thread(self._metrics.exposition)

@@ -52,6 +52,17 @@ _GAUGES: tuple[tuple[str, str, str], ...] = (
     ("otel_audit_stream_rows", "stream_rows", "Rows of the streams log."),
     ("otel_audit_stream_bytes", "stream_bytes", "Bytes of the streams log."),
     ("otel_audit_free_bytes", "free_bytes", "Bytes that may still be written to the data folder's file system."),
+    (
+        "otel_audit_quarantine_held_bytes",
+        "quarantine_held_bytes",
+        "Bytes, as sent, of records that wait for a decision.",
+    ),
+    ("otel_audit_quarantine_max_bytes", "quarantine_max_bytes", "How many of those there may be."),
+    (
+        "otel_audit_quarantine_short",
+        "quarantine_short",
+        "1 when the quarantine, or the half of it that one service may use, is nearly or wholly full.",
+    ),
     ("otel_audit_damaged_files", "damaged_files", "Files whose bytes are not what was written."),
     (
         "otel_audit_scrub_completed_timestamp_seconds",

@@ -8,7 +8,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from otel_audit.errors import InvalidRecordError
-from otel_audit.log.quarantine import decision_rows, held_records
+from otel_audit.log.held import held_records
+from otel_audit.log.quarantine import decision_rows
 from otel_audit.log.stores import Stores
 from otel_audit.log.streams import settled_rows
 from otel_audit.log.writer import Committed, Writer
@@ -80,6 +81,7 @@ class Decisions:
             # A crash here leaves the record held (or committed and held): the operator asks again, and it is a repeat.
             self._stores.quarantine.commit(decision_rows(digest, decision, reason))
             self._stores.held_index.add([], [], self._stores.quarantine.next_index)
+            self._stores.count_held()
 
     def settle_stream(self, stream_id: str, upto: int, disregarded: int | None, reason: str) -> None:
         """Record that an operator has looked into what a producer's stream lacks.

@@ -132,6 +132,11 @@ class ActivityLog:
         """Why it would not, and why its commit may well fail; or ""."""
         return "; ".join(filter(None, dict.fromkeys((self._refusal(), self._stores.health.trouble))))
 
+    @property
+    def notice(self) -> str:
+        """What an operator should do something about though requests are taken, or ""."""
+        return self._stores.budget.notice
+
     def _refusal(self) -> str:
         if self._closing:
             return "the log is closing"
@@ -147,7 +152,9 @@ class ActivityLog:
 
     def stats(self) -> LogStats:
         """Counts since the log was opened, and what is on disk now."""
-        return self._counters.stats(self._stores.health, self._maintenance.scrub.state, *self._stores.every)
+        return self._counters.stats(
+            self._stores.health, self._maintenance.scrub.state, self._stores.budget, *self._stores.every
+        )
 
     # --- what an operator asks ---
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from otel_audit.archive.names import Stage
+from otel_audit.log.budget import Budget
 from otel_audit.log.health import Health
 from otel_audit.log.scrub import Scrubbed
 from otel_audit.log.store import Store
@@ -40,6 +41,9 @@ class LogStats:
     failures: int
     maintenance_failures: int
     free_bytes: int
+    quarantine_held_bytes: int
+    quarantine_max_bytes: int
+    quarantine_short: int
     damaged_files: int
     scrub_completed_s: float
 
@@ -64,7 +68,9 @@ class Counters:
         self.commit_seconds_sum += seconds
         self.commit_seconds_last = seconds
 
-    def stats(self, health: Health, scrubbed: Scrubbed, activity: Store, quarantine: Store, streams: Store) -> LogStats:
+    def stats(
+        self, health: Health, scrubbed: Scrubbed, budget: Budget, activity: Store, quarantine: Store, streams: Store
+    ) -> LogStats:
         """A snapshot."""
         files = {Stage.COMMITTED: [0, 0], Stage.MERGED: [0, 0], Stage.SEALED: [0, 0]}
         for name, known in activity.maximal():
@@ -92,6 +98,9 @@ class Counters:
             failures=health.failures,
             maintenance_failures=health.maintenance_failures,
             free_bytes=health.free_bytes(),
+            quarantine_held_bytes=budget.held_bytes,
+            quarantine_max_bytes=budget.max_bytes,
+            quarantine_short=int(bool(budget.notice)),
             damaged_files=len(scrubbed.damaged),
             scrub_completed_s=scrubbed.completed_us / 1e6,
         )

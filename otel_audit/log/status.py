@@ -14,7 +14,8 @@ from otel_audit.archive.names import FileName, Stage
 from otel_audit.archive.verify import check_file
 from otel_audit.errors import NotADataFolderError, StorageError
 from otel_audit.log.folder import read_identity, read_owner
-from otel_audit.log.quarantine import FOLDER, held_records
+from otel_audit.log.held import Held, held
+from otel_audit.log.quarantine import FOLDER
 from otel_audit.log.scrub import read_scrubbed
 from otel_audit.log.streams import FOLDER as STREAMS_FOLDER
 
@@ -42,6 +43,7 @@ class FolderStatus:
     occurred_min_us: int | None
     occurred_max_us: int | None
     quarantined: int
+    quarantined_bytes: int
     duplicates_dropped: int
     owner_pid: int | None
     owner_url: str | None
@@ -67,14 +69,14 @@ def folder_status(data_dir: Path, check: bool = False, deep: Progress | None = N
     listing, footers, faults = _look(data_dir)
     faults += [f"files of another log: {log}" for log in listing.coverage if log != identity.log]
     hidden_checked = _check_hidden(data_dir, listing, footers, faults) if check else 0
-    quarantined = 0
+    held_now: list[Held] = []
     if has_log(data_dir / FOLDER):
-        held, held_footers, held_faults = _look(data_dir / FOLDER)
-        hidden_checked += _check_hidden(data_dir / FOLDER, held, held_footers, held_faults) if check else 0
+        holding, held_footers, held_faults = _look(data_dir / FOLDER)
+        hidden_checked += _check_hidden(data_dir / FOLDER, holding, held_footers, held_faults) if check else 0
         faults += [f"quarantine: {fault}" for fault in held_faults]
         if not held_faults:
             try:
-                quarantined = len(held_records(data_dir))
+                held_now = held(data_dir)
             except StorageError as error:
                 faults.append(f"quarantine: {error}")
     noted: dict[FileName, Footer] = {}
@@ -100,7 +102,8 @@ def folder_status(data_dir: Path, check: bool = False, deep: Progress | None = N
         sealed_bytes=sum(footer.size_bytes for footer in sealed),
         occurred_min_us=min((f.occurred_min_us for f in spans if f.occurred_min_us is not None), default=None),
         occurred_max_us=max((f.occurred_max_us for f in spans if f.occurred_max_us is not None), default=None),
-        quarantined=quarantined,
+        quarantined=len(held_now),
+        quarantined_bytes=sum(one.request_bytes for one in held_now),
         duplicates_dropped=sum(footer.repeats or 0 for footer in noted.values()),
         owner_pid=owner.get("pid") if owner else None,
         owner_url=owner.get("url") if owner else None,

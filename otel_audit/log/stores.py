@@ -10,13 +10,17 @@ from otel_audit.archive.columns import COLUMNS, QUARANTINE_COLUMNS, STREAM_COLUM
 from otel_audit.archive.extent import LOG
 from otel_audit.config import Settings
 from otel_audit.disk import Disk
+from otel_audit.errors import ArchiveFaultError
+from otel_audit.log.budget import Budget
 from otel_audit.log.folder import open_side_log
 from otel_audit.log.health import Health
+from otel_audit.log.held import held
 from otel_audit.log.high_water import HighWater, earlier_mark
 from otel_audit.log.index import IdIndex
 from otel_audit.log.lookup import FileLookup, rows_from
 from otel_audit.log.quarantine import FOLDER, HELD, quarantine_key
 from otel_audit.log.recover import recover
+from otel_audit.log.saying import say
 from otel_audit.log.store import Store
 from otel_audit.log.streams import FOLDER as STREAMS_FOLDER
 from otel_audit.otlp.content import keys_and_digests
@@ -31,11 +35,11 @@ class Stores:
         # A folder of an earlier release has no streams log; like a new one, it gets an empty one here. A crash between
         # these leaves a log that is not there yet, or an empty one: the next start goes on.
         marks = extent.read_marks(root)
-        held = open_side_log(root / FOLDER, "quarantine", marks.get("quarantine", {}), disk, clock)
+        kept = open_side_log(root / FOLDER, "quarantine", marks.get("quarantine", {}), disk, clock)
         noted = open_side_log(root / STREAMS_FOLDER, "streams", marks.get("streams", {}), disk, clock)
         lost = extent.read_extent(root).lost
         self.activity = Store(root, log, COLUMNS, disk, clock, lost.get(log, ()))
-        self.quarantine = Store(root / FOLDER, held.log, QUARANTINE_COLUMNS, disk, clock, lost.get(held.log, ()))
+        self.quarantine = Store(root / FOLDER, kept.log, QUARANTINE_COLUMNS, disk, clock, lost.get(kept.log, ()))
         self.streams = Store(root / STREAMS_FOLDER, noted.log, STREAM_COLUMNS, disk, clock, lost.get(noted.log, ()))
         self._by_kind = {
             extent.ACTIVITY: self.activity,
@@ -48,6 +52,8 @@ class Stores:
         window = settings.dedupe_window_s, settings.index_run_rows
         self.index = _index_of(self.activity, *window)
         self.held_index = _index_of(self.quarantine, *window)
+        self.budget = Budget(settings.quarantine_max_bytes)
+        self._root = root
         self.health = Health(root, disk, settings.min_free_bytes)
         self.lookup = FileLookup(self.activity, keys_and_digests)
         self._indexed = False
@@ -98,7 +104,16 @@ class Stores:
             pairs = zip(rows["record_id"].to_pylist(), rows["decision"].to_pylist(), strict=True)
             keys = [quarantine_key(digest) for digest, decision in pairs if decision == HELD]
             self.held_index.rebuild(iter([(keys, [0] * len(keys), upto)]))
+        self.count_held()
         self._indexed = True
+
+    def count_held(self) -> None:
+        """Bring the quarantine's budget up to what is held now. Raises StorageError."""
+        try:
+            self.budget.recount(held(self._root))
+        except ArchiveFaultError as error:
+            # The budget judges nothing but whether there is room: damage there must not keep a log from opening.
+            say("error", "quarantine_not_counted", error=str(error), advice=error.advice)
 
 
 def _index_of(store: Store, window_s: float, run_rows: int) -> IdIndex:

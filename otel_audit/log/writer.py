@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -37,7 +38,10 @@ __all__ = ["Committed", "Writer"]
 
 _MAX_CONFLICTS = 2_048
 """In one window: some 0.4 s of everybody's time. The rest comes again, and what is held by then costs little."""
-_FULL = "the quarantine is full; raise OTEL_AUDIT_QUARANTINE_MAX_BYTES"
+_FULL = (
+    "the quarantine is full, or its half that one service may use; decide about what it holds (otel-audit quarantine), "
+    "or raise OTEL_AUDIT_QUARANTINE_MAX_BYTES"
+)
 _TOO_MANY = (
     f"more than {_MAX_CONFLICTS:,} records at once that contradict others in the log; sent again, the rest is taken"
 )
@@ -72,8 +76,14 @@ class _Held:
     request_at: int
     digest: str
     received_from: str
+    service_name: str | None
     reason: str
     request: bytes
+
+    @property
+    def source(self) -> str:
+        """As `held.Held.source`."""
+        return self.service_name or self.received_from
 
 
 class Writer:
@@ -87,7 +97,7 @@ class Writer:
         self._held_index = stores.held_index
         self._lookup = stores.lookup
         self._health = stores.health
-        self._quarantine_max_bytes = settings.quarantine_max_bytes
+        self._budget = stores.budget
         self._counters = counters
         self._conflicts = KnownConflicts()
         self.exclusive = threading.RLock()
@@ -135,16 +145,26 @@ class Writer:
         fresh = {key: item for key, item, verdict in zip(keys, held, verdicts, strict=True) if verdict == Verdict.NEW}
         if not fresh:
             return set()
-        if (
-            self._quarantine.size_bytes() + sum(len(item.request) for item in fresh.values())
-            > self._quarantine_max_bytes
-        ):
-            return {item.request_at for item in held if quarantine_key(item.digest) in fresh}
-        rows = held_rows((item.digest, item.received_from, item.reason, item.request) for item in fresh.values())
-        self._quarantine.commit(rows)
-        self._held_index.add(list(fresh), [0] * len(fresh), self._quarantine.next_index)
-        self._counters.quarantined += len(fresh)
-        return set()
+        sizes: Counter[str] = Counter()
+        for item in fresh.values():
+            sizes[item.source] += len(item.request)
+        # A source as a whole or not at all: what a request lacks of it, it lacks the next time as well.
+        fitting: Counter[str] = Counter()
+        for source, size in sorted(sizes.items(), key=lambda pair: pair[1]):
+            if self._budget.fits(source, size, fitting.total()):
+                fitting[source] = size
+        taken = {key: item for key, item in fresh.items() if item.source in fitting}
+        if taken:
+            rows = held_rows(
+                (item.digest, item.received_from, item.service_name, item.reason, item.request)
+                for item in taken.values()
+            )
+            self._quarantine.commit(rows)
+            self._held_index.add(list(taken), [0] * len(taken), self._quarantine.next_index)
+            self._counters.quarantined += len(taken)
+            self._budget.add(fitting)
+        refused = fresh.keys() - taken.keys()
+        return {item.request_at for key, item in zip(keys, held, strict=True) if key in refused}
 
     def _note(self, requests: list[Decoded], window: Window, starts: np.ndarray, refused: set[int]) -> None:
         """Commit what is to be noted of streams, if anything is."""
@@ -204,17 +224,17 @@ def _runs(verdicts: npt.NDArray[np.int8]) -> tuple[tuple[Fate, int], ...]:
 def _rejected(requests: list[Decoded]) -> Iterator[_Held]:
     for at, request in enumerate(requests):
         for item in request.rejected:
-            yield _Held(at, item.sha256, item.received_from, item.reason, item.request)
+            yield _Held(at, item.sha256, item.received_from, item.service_name, item.reason, item.request)
 
 
 def _conflicting(window: Window, places: npt.NDArray[np.int64], starts: np.ndarray) -> Iterator[_Held]:
     """The rows at these places of the window, for the quarantine."""
     rows = window.rows.take(pa.array(places))
-    names = rows.select(["record_id", "received_from"]).to_pylist()
+    names = rows.select(["record_id", "received_from", "service_name"]).to_pylist()
     for place, name, request in zip(places, names, rows_to_single_requests(rows), strict=True):
         (at,) = _requests_of(place, starts)
         reason = f"conflict: a record with id {name['record_id']} and other content is in the log"
-        yield _Held(at, digest_of(request), name["received_from"] or "", reason, request)
+        yield _Held(at, digest_of(request), name["received_from"] or "", name["service_name"], reason, request)
 
 
 def _requests_of(places: npt.NDArray[np.int64] | np.int64, starts: np.ndarray) -> set[int]:

@@ -14,7 +14,7 @@ from otel_audit.config import load_settings
 from otel_audit.errors import ConfigError
 from otel_audit.log.engine import ActivityLog
 from otel_audit.log.folder import read_owner
-from otel_audit.log.quarantine import held_records
+from otel_audit.log.held import held_records
 
 MIB = 1 << 20
 

@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 
 from otel_audit.archive.listing import LocatedFile, list_log, scan_files
 from otel_audit.archive.names import Stage
-from otel_audit.log.quarantine import FOLDER, held_records
+from otel_audit.log.held import held_records
+from otel_audit.log.quarantine import FOLDER
 from otel_audit.log.streams import FOLDER as STREAMS
 from tests.faults.world import demand
 from tests.log.model import Model, decode

@@ -15,7 +15,8 @@ from otel_audit.archive.listing import list_log
 from otel_audit.archive.names import FileName, Stage
 from otel_audit.config import load_settings
 from otel_audit.errors import UnwritableError
-from otel_audit.log.quarantine import FOLDER, decision_rows, held_records
+from otel_audit.log.held import held_records
+from otel_audit.log.quarantine import FOLDER, decision_rows
 from otel_audit.log.status import folder_status
 from otel_audit.otlp.names import STREAM_STATES, StreamState
 from otel_audit.query.reader import DuckDBReader

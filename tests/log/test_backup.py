@@ -21,7 +21,7 @@ from otel_audit.errors import (
 )
 from otel_audit.log.backup import back_up
 from otel_audit.log.engine import ActivityLog
-from otel_audit.log.quarantine import held_records
+from otel_audit.log.held import held_records
 from otel_audit.log.status import folder_status
 from tests.log.requests import record, request
 

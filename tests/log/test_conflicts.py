@@ -8,7 +8,7 @@ import pytest
 
 from otel_audit.errors import OverloadedError
 from otel_audit.log import writer
-from otel_audit.log.quarantine import held_records
+from otel_audit.log.held import held_records
 from otel_audit.otlp.rows import rows_to_request, rows_to_single_requests
 from tests.log.requests import record, request
 from tests.log.test_engine import open_log, rows

@@ -25,7 +25,7 @@ from otel_audit.errors import (
 )
 from otel_audit.log import status
 from otel_audit.log.engine import ActivityLog
-from otel_audit.log.quarantine import held_records
+from otel_audit.log.held import held_records
 from otel_audit.log.status import folder_status
 from otel_audit.model.ids import new_record_id
 from tests.log.requests import record, request

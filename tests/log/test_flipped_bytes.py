@@ -20,8 +20,8 @@ from otel_audit.errors import ArchiveFaultError, OtelAuditError
 from otel_audit.log import compact as compaction
 from otel_audit.log import engine, maintenance
 from otel_audit.log.engine import ActivityLog
+from otel_audit.log.held import held_records
 from otel_audit.log.quarantine import FOLDER as QUARANTINE
-from otel_audit.log.quarantine import held_records
 from otel_audit.log.scrub import read_scrubbed
 from otel_audit.log.status import folder_status
 from otel_audit.log.streams import FOLDER as STREAMS

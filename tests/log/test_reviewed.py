@@ -21,8 +21,9 @@ from otel_audit.disk import Disk
 from otel_audit.errors import ArchiveFaultError, UnwritableError
 from otel_audit.log import engine
 from otel_audit.log.engine import ActivityLog
+from otel_audit.log.held import held_records
 from otel_audit.log.index import IdIndex, Verdict
-from otel_audit.log.quarantine import FOLDER, held_records
+from otel_audit.log.quarantine import FOLDER
 from otel_audit.log.status import folder_status
 from tests.faults.world import SETTINGS, Ledger, World, check
 from tests.log.model import Clock

@@ -13,7 +13,7 @@ from otel_audit import ActivityRecord, EntityRef, InvalidRecordError, LocalActiv
 from otel_audit.archive.listing import list_log
 from otel_audit.config import load_settings
 from otel_audit.errors import FolderLockedError
-from otel_audit.log.quarantine import held_records
+from otel_audit.log.held import held_records
 from otel_audit.query.reader import DuckDBReader
 
 SETTINGS = load_settings({}, min_free_bytes=0)
