@@ -275,8 +275,10 @@ class ActivityLog:
         with self._tasks:  # an operator's task under way ends first; a later one is refused
             try:
                 self._stores.high_water.write()
-            except UnwritableError as error:
-                say("warning", "high_water_mark_not_written", error=str(error))
+                if self._fault is None:
+                    self._maintenance.remove_superseded()
+            except (UnwritableError, ArchiveFaultError) as error:
+                say("warning", "not_tidied_up", error=str(error))
             finally:
                 self._lock.release()
 

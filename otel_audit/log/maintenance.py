@@ -49,7 +49,7 @@ class Maintenance:
     def run_one(self) -> None:
         """Do what is due, a task per store at most. Removing comes first: it makes room where the disk is full."""
         for store in self._stores:
-            self._remove_hidden(store)
+            self._remove_hidden(store, self._keep_s)
         for index in self._indexes:
             index.spill()
         for store in self._stores:
@@ -123,8 +123,17 @@ class Maintenance:
             self._counters.merges += 1
         return True
 
-    def _remove_hidden(self, store: Store) -> None:
-        """Unlink inputs whose output has been published long enough: no reader's list can still name them.
+    def remove_superseded(self) -> None:
+        """Leave a folder that is not written any more with each row in one file, for readers that know no ranges.
+
+        A reader of ours whose list names one of the files takes a new list. A crash here leaves some of them, which
+        stay hidden and go later.
+        """
+        for store in self._stores:
+            self._remove_hidden(store, 0.0)
+
+    def _remove_hidden(self, store: Store, keep_s: float) -> None:
+        """Unlink inputs whose output has been published so long: by then no reader's list names them.
 
         `compact` proved an output and read it back, and recovery proved again what it found.
         """
@@ -132,7 +141,7 @@ class Maintenance:
         for name in store.coverage().hidden:
             if name.stage is Stage.SEALED:
                 continue  # stays, whatever hides it
-            if now - self._hidden_since.setdefault(name, now) >= self._keep_s:
+            if now - self._hidden_since.setdefault(name, now) >= keep_s:
                 store.remove(name)
                 del self._hidden_since[name]
 
