@@ -56,7 +56,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "spool.command",
         "Records on an application's disk: waiting for a peer, refused by one, or kept after delivery.",
     ),
-    "ping": ("ping", "Append a system record through the configured endpoint and wait until it reads back."),
+    "ping": (
+        "ping",
+        "Ask the configured endpoint whether it takes records, and the reader whether it answers; stores nothing.",
+    ),
     "import": ("import_git", "Bring a history from elsewhere in."),
     "demo": (
         "demo.command",

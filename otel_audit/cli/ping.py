@@ -56,7 +56,7 @@ def _ping(
     timeout: Annotated[float, typer.Option("--timeout", min=0.1, metavar="SECONDS", help="For each leg.")] = 10.0,
     format: FormatOption = None,
 ) -> None:
-    """Ask the configured endpoint whether it takes records, and the reader whether it answers; nothing is stored.
+    """Ask the configured endpoint whether it takes records, and the reader whether it answers; stores nothing.
 
     An OTLP server between here and the collector answers for itself. With --record a system record goes the whole way.
     """
