@@ -48,6 +48,7 @@ __all__ = ["CollectorApp"]
 
 LOGS_PATH = "/v1/logs"
 READS_PREFIX = "/v1/audit"
+_OTHER_SIGNALS = {"/v1/traces": "TRACES", "/v1/metrics": "METRICS"}
 
 
 class CollectorApp:
@@ -134,7 +135,20 @@ class CollectorApp:
         if self._reads is not None and (path == READS_PREFIX or path.startswith(READS_PREFIX + "/")):
             await self._read(self._reads, scope, receive, send)
             return None
-        return self._routing(404, f"no such path: {path}", scope, head)
+        if path in _OTHER_SIGNALS:
+            return self._other_signal(_OTHER_SIGNALS[path], scope, head)
+        hint = "; log records are taken at /v1/logs" if scope["method"] == "POST" else ""
+        return self._routing(404, f"no such path: {path}{hint}", scope, head)
+
+    def _other_signal(self, signal: str, scope: Scope, head: Head) -> Answer:
+        message = (
+            f"{scope['path']}: no {signal.lower()} are taken here, only audit records at /v1/logs; set "
+            f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT to where they go, or OTEL_{signal}_EXPORTER=none; or name this "
+            "collector by OTEL_AUDIT_ENDPOINT or OTEL_EXPORTER_OTLP_LOGS_ENDPOINT alone"
+        )
+        answer = refusal(404, message, _dialect(scope, head))
+        self._refused("signal", answer, scope, message)
+        return answer
 
     async def _take(self, scope: Scope, head: Head, incoming: Incoming) -> Answer:
         head.check_served()
@@ -193,6 +207,6 @@ class CollectorApp:
 
 def _dialect(scope: Scope, head: Head) -> Dialect:
     """OTLP is answered in OTLP; whatever else was asked is answered as a problem."""
-    if head.dialect is Dialect.OTLP_JSON and scope["path"] != LOGS_PATH:
+    if head.dialect is Dialect.OTLP_JSON and scope["path"] not in {LOGS_PATH, *_OTHER_SIGNALS}:
         return Dialect.PROBLEM
     return head.dialect

@@ -43,11 +43,13 @@ class Limits:
         most: connections at a time.
         head_s: from the first byte of a head to its last.
         closed: called with the reason when one is closed by these rules.
+        refused: called with a reason, a peer and what is wrong when what came is no request.
     """
 
     most: int
     head_s: float
     closed: Callable[[str], object]
+    refused: Callable[[str, str, str], object]
 
 
 def most_connections() -> int:
@@ -143,8 +145,8 @@ class Connection(RequestStream):
         self._stalled = False
         super().resume_writing()
 
-    def send_400_response(self, message: str) -> None:
-        """As the library, unless it was we who failed."""
+    def refuse_malformed(self, reason: str, why: str) -> None:
+        """Say what it is that came, unless it was we who failed."""
         if is_our_fault():
             self._limits.closed("failed")
             try:
@@ -152,7 +154,8 @@ class Connection(RequestStream):
             finally:
                 self.transport.close()
         else:
-            super().send_400_response(message)
+            self._limits.refused(reason, self.client[0] if self.client else "", why)
+            super().refuse_malformed(reason, why)
 
     def end(self, reason: str) -> None:
         """Close without a word: whoever was about to send a request sends it again over a new connection."""

@@ -23,7 +23,13 @@ _PIECE_BYTES = 4 << 10
 """Parsed at once where a request may end: a few hundred of the smallest."""
 _OVERHEAD_BYTES = 64 << 10
 _END_OF_HEAD = b"\r\n\r\n"
-_MALFORMED = "Invalid HTTP request received."
+_NOT_HTTP = (
+    (b"PRI * HTTP/2", "http2", "this port speaks HTTP/1.1 and no gRPC: set OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf"),
+    (b"\x16\x03", "tls", "this port speaks no TLS: the endpoint begins with http://, not https://"),
+    (b"", "no_http", "no HTTP/1.1 request"),
+)
+"""How the first bytes of a connection begin, the reason under which it is refused, and what is to be done."""
+_FIRST_BYTES = 12
 
 
 class RequestStream(HttpToolsProtocol):  # type: ignore[misc]
@@ -38,7 +44,7 @@ class RequestStream(HttpToolsProtocol):  # type: ignore[misc]
         super().__init__(config=config, server_state=server_state, app_state=app_state)
         self._closed = closed
         self.in_head = self.in_body = False
-        self._unparsed = b""
+        self._unparsed = self._first = b""
         self._overhead_bytes = 0
         self._body_left: int | None = None
         self._upgrading = False
@@ -52,6 +58,8 @@ class RequestStream(HttpToolsProtocol):  # type: ignore[misc]
     def data_received(self, data: bytes) -> None:
         """Parse it, as far as it is its turn."""
         self._unparsed = self._unparsed + data if self._unparsed else data
+        if len(self._first) < _FIRST_BYTES:
+            self._first = (self._first + data)[:_FIRST_BYTES]
         self._parse()
 
     def on_response_complete(self) -> None:
@@ -90,7 +98,7 @@ class RequestStream(HttpToolsProtocol):  # type: ignore[misc]
                 parsed = upgrade.args[0]
                 self._parse_without_upgrade()
         except httptools.HttpParserError:
-            self.refuse_malformed(_MALFORMED)
+            self.refuse_malformed(*self._what_it_is())
         else:
             if self._overhead_bytes > _OVERHEAD_BYTES and not self.transport.is_closing():
                 self._closed("large_head" if self.in_head else "large_trailer")
@@ -102,16 +110,19 @@ class RequestStream(HttpToolsProtocol):  # type: ignore[misc]
         self._upgrading = False
         method = self.parser.get_method()
         if method == b"CONNECT":
-            self.refuse_malformed("CONNECT is not served here.")
+            self.refuse_malformed("method", "CONNECT is not served here")
             return
         lines = [b"%b %b HTTP/%b" % (method, self.url, self.parser.get_http_version().encode())]
         lines += [b"%b: %b" % header for header in self.headers if header[0] != b"upgrade"]
         self.parser: Any = httptools.HttpRequestParser(self)
         self.parser.feed_data(b"\r\n".join(lines) + _END_OF_HEAD)
 
-    def refuse_malformed(self, message: str) -> None:
-        """Answer that this is no HTTP, and close."""
-        self.send_400_response(message)
+    def _what_it_is(self) -> tuple[str, str]:
+        return next((reason, why) for first, reason, why in _NOT_HTTP if self._first.startswith(first))
+
+    def refuse_malformed(self, _reason: str, why: str) -> None:
+        """Answer that this is no request, and close."""
+        self.send_400_response(why)
 
     def on_message_begin(self) -> None:
         """The first byte of a head is there."""

@@ -29,6 +29,10 @@ REFUSAL_REASONS = (
     "path",
     "method",
     "length",
+    "signal",
+    "http2",
+    "tls",
+    "no_http",
 )
 
 _COUNTERS: tuple[tuple[str, str, str], ...] = (

@@ -179,7 +179,14 @@ class Collector:
         app = CollectorApp(
             self._log, settings, intake, budget, metrics, notices, reads=self._reads, check_host=self._loopback
         )
-        limits = Limits(most_connections(), settings.read_timeout_s, lambda reason: metrics.closed.labels(reason).inc())
+
+        def refused(reason: str, peer: str, why: str) -> None:
+            metrics.refused.labels(reason).inc()
+            notices.refused(reason, status=400, path="", peer=peer, why=why)
+
+        limits = Limits(
+            most_connections(), settings.read_timeout_s, lambda reason: metrics.closed.labels(reason).inc(), refused
+        )
         config = uvicorn.Config(
             Guard(app),
             http=partial(Connection, limits),
