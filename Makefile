@@ -66,6 +66,7 @@ bench: $(STAMP) ## All benches at small sizes; bench/README.md has the sizes of 
 	$(BIN)/python -m bench.spool --seconds 1
 	$(BIN)/python -m bench.ingest --seconds 10
 	$(BIN)/python -m bench.lookup --rows 300000
+	$(BIN)/python -m bench.readers --rows 20000 --seconds 5
 	$(BIN)/python -m bench.replay --others 60000 --seal-rows 50000
 	$(BIN)/python -m bench.size --records 100000
 	$(BIN)/python -m bench.completeness --rows 300000
