@@ -10,6 +10,7 @@ _NOT_OTLP = "Something else than an OTLP server answers there, as a proxy or a l
 _STATUS = re.compile(r"HTTP (\d{3})\b")
 _TLS = re.compile(r"ssl|tls|certificate", re.IGNORECASE)
 _NO_NAME = re.compile(r"name or service|name resolution|nodename|no address associated", re.IGNORECASE)
+_NOBODY = re.compile(r"refused|unreachable|no route", re.IGNORECASE)
 _ABSENT = "Is a collector running there (`otel-audit collector`)? OTEL_AUDIT_ENDPOINT names another place."
 
 
@@ -32,7 +33,11 @@ def remedy(trouble: str) -> str:
         return "Check the host's name in the endpoint's URL."
     if "timed out" in trouble.lower() or "too long" in trouble:
         return "Nothing answers in time: check address, port and firewalls, or raise OTEL_EXPORTER_OTLP_TIMEOUT."
-    return _ABSENT
+    if "proxy" in trouble.lower():
+        return "Check the proxy that HTTP_PROXY or HTTPS_PROXY names; NO_PROXY leaves it out for a host."
+    if not trouble or _NOBODY.search(trouble):
+        return _ABSENT
+    return "Something is there that does not answer as an OTLP server does: check address, port and the URL's scheme."
 
 
 def _for_status(status: int) -> str:

@@ -83,6 +83,8 @@ class Transport:
             data=body,
             headers=headers,
             timeout=self._endpoint.timeout_s,
+            # With each request: REQUESTS_CA_BUNDLE takes the place of a session's own certificates.
+            verify=self._endpoint.verify,
             allow_redirects=False,
             stream=True,
         ) as response:

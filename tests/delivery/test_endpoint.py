@@ -285,6 +285,23 @@ def test_netrc_does_not_take_the_place_of_the_authorization_given(
     assert peer.seen[-1].headers["authorization"] == "Basic YW5uOnB3"
 
 
+def test_the_certificates_given_hold_also_where_the_environment_names_others_for_everybody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for variable in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.setenv(variable, requests.certs.where())
+    certificate = Path(__file__).parents[1] / "cli" / "proxy.pem"
+    peer = Peer(certificate=certificate)
+    try:
+        env = {"OTEL_EXPORTER_OTLP_CERTIFICATE": str(certificate)}
+        for _ in range(2):
+            assert Transport(resolve_endpoint(env, argument=peer.url)).post(b"x").status == 200
+        with pytest.raises(requests.exceptions.SSLError):
+            Transport(resolve_endpoint({}, argument=peer.url)).post(b"x")
+    finally:
+        peer.stop()
+
+
 def test_a_token_in_the_url_is_used_and_not_shown() -> None:
     endpoint = resolve_endpoint({"OTEL_EXPORTER_OTLP_LOGS_ENDPOINT": "https://ann:pw@collector/v1/logs?token=secret"})
     assert endpoint.url == "https://ann:pw@collector/v1/logs?token=secret"

@@ -201,6 +201,8 @@ def test_patience_ends_without_progress_and_goes_on_with_it() -> None:
         ("[SSL: WRONG_VERSION_NUMBER] wrong version number", "certificates"),
         ("Name or service not known", "host's name"),
         ("ReadTimeout: read timed out", "in time"),
+        ("ProxyError: Unable to connect to proxy", "NO_PROXY"),
+        ("ConnectionError: Remote end closed connection without response", "scheme"),
     ],
 )
 def test_the_advice_fits_the_trouble(trouble: str, word: str) -> None:
