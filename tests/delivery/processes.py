@@ -103,7 +103,9 @@ def held_until_left() -> Iterator[tuple[Callable[[], None], Callable[[], None]]]
 
 def interpreter(program: str, url: str, **env: str) -> subprocess.CompletedProcess[str]:
     """Run a program in an interpreter of its own, to its end."""
-    variables = {"OTEL_AUDIT_ENDPOINT": url, "OTEL_AUDIT_BATCH_DELAY_S": "3600"} | env
+    # A machine that is busy may take more than the second that an exit waits by default.
+    patient = {"OTEL_AUDIT_BATCH_DELAY_S": "3600", "OTEL_AUDIT_EXIT_FLUSH_S": "10"}
+    variables = {"OTEL_AUDIT_ENDPOINT": url} | patient | env
     return subprocess.run(
         [sys.executable, "-c", program],
         env=os.environ | variables,

@@ -223,4 +223,5 @@ def until(holds: Callable[[], object], within_s: float = 20.0) -> None:
 
 def quick(**changes: object) -> Settings:
     """Settings with short pauses."""
-    return load_settings({}, **({"retry_initial_s": 0.01, "retry_max_s": 0.05, "batch_delay_s": 0.005} | changes))
+    short = {"retry_initial_s": 0.01, "retry_max_s": 0.05, "batch_delay_s": 0.005, "exit_flush_s": 10.0}
+    return load_settings({}, **(short | changes))
