@@ -13,6 +13,9 @@ from otel_audit.otlp.decode import Decoded
 __all__ = ["Notices"]
 
 _INTERVAL_S = 30.0
+_MOST_CAUSES = 20
+"""Of quarantined records in one interval: reason and service are what a peer wrote, and each may be another one."""
+_OTHERS = "various: `otel-audit quarantine list` shows each"
 
 
 class Notices:
@@ -23,6 +26,8 @@ class Notices:
         self._limit = RateLimit(_INTERVAL_S, monotonic_s)
         self._outage_s: float | None = None
         self._refused = 0
+        self._causes: set[tuple[str, str | None]] = set()
+        self._causes_since_s = float("-inf")
 
     def refused(self, reason: str, *, status: int, path: str, peer: str, why: str) -> None:
         """A request was not answered with success."""
@@ -56,5 +61,12 @@ class Notices:
             self._quarantined("another record with the same id is in the log", None, peer, committed.conflicts)
 
     def _quarantined(self, reason: str, service: str | None, peer: str, count: int) -> None:
+        now_s = self._monotonic_s()
+        if now_s - self._causes_since_s >= _INTERVAL_S:
+            self._causes, self._causes_since_s = set(), now_s
+        if (reason, service) not in self._causes and len(self._causes) >= _MOST_CAUSES:
+            reason, service = _OTHERS, None
+        else:
+            self._causes.add((reason, service))
         if (held := self._limit.admit((reason, service), count)) is not None:
             report("collector", "warning", "quarantined", reason=reason, service=service, peer=peer, records=held)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+
 from otel_audit import __version__
 from tests.logs import capture_events
 
@@ -51,3 +53,27 @@ def test_quarantined_records_are_told_once_per_reason_and_service(run, request_b
     assert "audit.actor.id" in lines[0]["reason"]
     assert (lines[0]["records"], lines[0]["peer"]) == (50, "127.0.0.1")
     assert "same id" in lines[1]["reason"]
+
+
+def test_reasons_that_a_peer_makes_up_are_told_of_in_few_lines(run, new_ids):
+    """Each of 200 records is wrong in another way, in one request and in 200."""
+    server = run()
+    request = ExportLogsServiceRequest()
+    records = request.resource_logs.add().scope_logs.add().log_records
+    for at, record_id in enumerate(new_ids(200)):
+        record = records.add()
+        for key, text in (("audit.record.id", record_id), ("audit.actor.id", "ada"), ("audit.action", "test")):
+            record.attributes.add(key=key).value.string_value = text
+        for _ in range(2):
+            record.attributes.add(key=f"doubled {at}").value.string_value = "x"
+    with capture_events() as events:
+        assert server.client.send(request.SerializeToString()).status == 200
+        for record in list(records):
+            del records[:]
+            record.attributes[3].key = record.attributes[4].key = record.attributes[3].key + " again"
+            records.append(record)
+            assert server.client.send(request.SerializeToString()).status == 200
+    lines = told(events, "quarantined")
+    assert len(lines) == 21
+    assert "otel-audit quarantine list" in lines[-1]["reason"]
+    assert server.metric("otel_audit_quarantined_records_total") == 400
