@@ -16,7 +16,7 @@ import requests
 
 from otel_audit.config import Settings
 from otel_audit.delivery.endpoint import Endpoint, resolve_endpoint
-from otel_audit.errors import ConfigError, MissingExtraError, NotADataFolderError
+from otel_audit.errors import ConfigError, MissingExtraError, NoLogError
 from otel_audit.model.printing import public_url
 from otel_audit.otlp.names import LOG_HEADER
 from otel_audit.ports import ActivityLogReader
@@ -67,7 +67,7 @@ def open_reader(
 
     Raises:
         ConfigError: none of them is there; or a folder is, to which headers and certificates do not apply.
-        NotADataFolderError: `reader` names a folder that does not exist.
+        NoLogError: `reader` names a folder that does not exist.
     """
     if settings.reader:
         if settings.reader.lower().startswith(("http://", "https://")):
@@ -96,11 +96,11 @@ def open_folder_reader(data_dir: Path, settings: Settings) -> DuckDBReader:
     """A reader over a data folder, beside a running collector or without one.
 
     Raises:
-        NotADataFolderError: no such folder.
+        NoLogError: no such folder.
         MissingExtraError: DuckDB is not installed.
     """
     if not data_dir.is_dir():
-        raise NotADataFolderError(f"{data_dir}: no such folder")
+        raise NoLogError(f"{data_dir}: no such folder")
     try:
         from otel_audit.query.reader import DuckDBReader
     except ModuleNotFoundError as error:
@@ -111,7 +111,7 @@ def open_folder_reader(data_dir: Path, settings: Settings) -> DuckDBReader:
 def open_sql(data_dir: Path, settings: Settings) -> SqlSession:
     """Plain SQL over a data folder, with the views of query/views.sql; errors as for `open_folder_reader`."""
     if not data_dir.is_dir():
-        raise NotADataFolderError(f"{data_dir}: no such folder")
+        raise NoLogError(f"{data_dir}: no such folder")
     try:
         from otel_audit.query.session import SqlSession
     except ModuleNotFoundError as error:

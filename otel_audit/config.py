@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
 from otel_audit.errors import ConfigError
 
-__all__ = ["SETTINGS", "Setting", "Settings", "load_settings"]
+__all__ = ["SETTINGS", "Setting", "Settings", "load_settings", "unknown_variables"]
 
 Side = Literal["application", "collector", "reading"]
 
@@ -77,6 +78,7 @@ class Setting:
 
 _WANTED = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
 _MiB = 1 << 20
+_PREFIX = "OTEL_AUDIT_"
 
 SETTINGS: tuple[Setting, ...] = (
     # the application's side
@@ -221,11 +223,14 @@ class Settings(Mapping[str, Any]):
         return len(self._values)
 
 
-def load_settings(env: Mapping[str, str] | None = None, **arguments: Any) -> Settings:
+def load_settings(
+    env: Mapping[str, str] | None = None, *, named: Callable[[Setting], str] | None = None, **arguments: Any
+) -> Settings:
     """All settings, from arguments (None means "not given"), environment, TOML file and defaults.
 
     Args:
         env: default `os.environ`.
+        named: what an error calls an argument; default the setting's name.
 
     Raises:
         ConfigError: an unknown name, a value of the wrong kind, a file that cannot be read.
@@ -238,7 +243,8 @@ def load_settings(env: Mapping[str, str] | None = None, **arguments: Any) -> Set
     values, sources = {}, {}
     for setting in SETTINGS:
         if arguments.get(setting.name) is not None:
-            values[setting.name] = setting.parse(arguments[setting.name], setting.name)
+            argument = setting.name if named is None else named(setting)
+            values[setting.name] = setting.parse(arguments[setting.name], argument)
             sources[setting.name] = "argument"
         elif env.get(setting.env, "").strip():
             values[setting.name] = setting.parse(env[setting.env], setting.env)
@@ -260,5 +266,19 @@ def _read_file(path: str) -> dict[str, Any]:
         raise ConfigError(f"OTEL_AUDIT_CONFIG={path}: {error}") from None
     unknown = set(content) - set(_BY_NAME)
     if unknown:
-        raise ConfigError(f"{path}: no such setting: {', '.join(sorted(unknown))}")
+        told = (f"{name}{_nearest(name, _BY_NAME)}" for name in sorted(unknown))
+        raise ConfigError(f"{path}: no such setting: {', '.join(told)}")
     return content
+
+
+def unknown_variables(env: Mapping[str, str] | None = None) -> list[str]:
+    """A sentence for each variable that looks like a setting and is none, with the nearest one that is."""
+    env = os.environ if env is None else env
+    known = {"CONFIG", *(name.upper() for name in _BY_NAME)}
+    given = sorted(name.removeprefix(_PREFIX) for name in env if name.startswith(_PREFIX))
+    return [f"{_PREFIX}{name} is no setting{_nearest(name, known, _PREFIX)}" for name in given if name not in known]
+
+
+def _nearest(name: str, known: Iterable[str], prefix: str = "") -> str:
+    found = get_close_matches(name, known, n=1)
+    return f" (did you mean {prefix}{found[0]}?)" if found else ""

@@ -96,10 +96,7 @@ class BacklogFullError(DeliveryError):
     """What waits for the peer fills its room and did not drain in time; the record was not accepted."""
 
     retryable = True
-    advice = (
-        "The collector is away or too slow. Append again later, or raise OTEL_AUDIT_SPOOL_MAX_BYTES "
-        "(durability disk, process) or OTEL_AUDIT_QUEUE_MAX_BYTES (memory, collector)."
-    )
+    advice = "The collector is away or slow; try later, raise OTEL_AUDIT_SPOOL_MAX_BYTES or OTEL_AUDIT_QUEUE_MAX_BYTES."
 
 
 class UndeliveredError(DeliveryError):
@@ -181,7 +178,13 @@ class StorageError(OtelAuditError):
 class NotADataFolderError(StorageError):
     """The folder holds something else than an otel-audit log."""
 
-    advice = "Name an empty or new folder, or the one the collector was started with (OTEL_AUDIT_DATA_DIR)."
+    advice = "Name the folder the collector was started with (OTEL_AUDIT_DATA_DIR); a new log needs an empty one."
+
+
+class NoLogError(NotADataFolderError):
+    """There is no log in the folder that should be read."""
+
+    advice = "Name the folder the collector was started with (OTEL_AUDIT_DATA_DIR), or its URL (OTEL_AUDIT_READER)."
 
 
 class NewerFormatError(StorageError):
@@ -313,7 +316,4 @@ class VerificationError(OtelAuditError):
 class MissingNumbersError(VerificationError):
     """Records that producers numbered are neither archived nor accounted for."""
 
-    advice = (
-        "Run `otel-audit spool resend --missing` on the producers' machines: it sends again what their spools still "
-        "keep. docs/completeness.md says what else there is to do."
-    )
+    advice = "Run `otel-audit spool resend --missing` where the producers' spools are; see docs/completeness.md."

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from otel_audit.archive.extent import LOG, Extent, read_extent
 from otel_audit.archive.names import Coverage, FileName, Stage, parse_name, resolve
-from otel_audit.errors import ArchiveFaultError, NotADataFolderError, StorageError
+from otel_audit.errors import ArchiveFaultError, NoLogError, NotADataFolderError, StorageError
 from otel_audit.model.completeness import LostRows
 
 __all__ = [
@@ -140,7 +140,7 @@ def scan_files(root: Path, extent: Extent | None = None) -> dict[FileName, Path]
     except (FileNotFoundError, NotADirectoryError):
         if extent is not None and any(extent.marks.values()) and not root.exists():
             return {}
-        raise NotADataFolderError(f"{root} is not a folder") from None
+        raise NoLogError(f"{root} is not a folder") from None
     except OSError as error:
         raise StorageError(f"cannot list {root}: {error.strerror}") from error
 

@@ -176,6 +176,15 @@ def _before_any_command(
     ),
 ) -> None:
     from otel_audit.collector.logging import configure_logging
+    from otel_audit.config import unknown_variables
 
     # stdout is the answer's; what there is to tell beside it goes to stderr.
-    configure_logging(level=logging.INFO if context.invoked_subcommand == "collector" else logging.WARNING)
+    collector = context.invoked_subcommand == "collector"
+    configure_logging(level=logging.INFO if collector else logging.WARNING)
+    for told in unknown_variables():
+        if collector:
+            import structlog
+
+            structlog.get_logger().warning(told)
+        else:
+            typer.echo(f"warning: {printable(told)}", err=True)

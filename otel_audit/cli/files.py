@@ -14,7 +14,7 @@ from otel_audit.archive.names import Stage
 from otel_audit.cli.examples import examples
 from otel_audit.cli.options import DataOption, FormatOption, data_folder
 from otel_audit.cli.output import write_rows
-from otel_audit.errors import NotADataFolderError
+from otel_audit.errors import NoLogError
 
 __all__ = ["add_to"]
 
@@ -53,7 +53,7 @@ def _files(
     """
     root = data_folder(data)
     if not root.is_dir():
-        raise NotADataFolderError(f"{root}: no such folder")
+        raise NoLogError(f"{root}: no such folder")
     folder = root if log is Log.ACTIVITY else root / log
     files = list_log(folder).files if folder.is_dir() else ()
     if format is None:

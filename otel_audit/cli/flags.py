@@ -48,7 +48,7 @@ def with_settings(function: Callable[..., None], chosen: Callable[[Setting], boo
     taken = [setting for setting in SETTINGS if chosen(setting)]
 
     def settings(values: Mapping[str, Any]) -> Settings:
-        return load_settings(**values)
+        return load_settings(named=setting_flag, **values)
 
     return _extended(function, "settings", [_setting_parameter(setting) for setting in taken], settings)
 

@@ -17,7 +17,7 @@ from otel_audit.cli.options import DataOption, FormatOption, data_folder
 from otel_audit.cli.output import Format, Shown, format_for, json_text, write_rows
 from otel_audit.cli.running import ask, owner_url
 from otel_audit.config import load_settings
-from otel_audit.errors import NotADataFolderError
+from otel_audit.errors import NoLogError
 from otel_audit.log.folder import read_identity
 from otel_audit.log.held import HeldRecord, held_records
 
@@ -121,10 +121,10 @@ def _one(sha256: str, data: DataOption) -> HeldRecord:
 
 
 def _folder(data: DataOption) -> Path:
-    """Raises NotADataFolderError, lest a wrong path read as "nothing is held"."""
+    """Raises NoLogError, lest a wrong path read as "nothing is held"."""
     folder = data_folder(data)
     if read_identity(folder) is None:
-        raise NotADataFolderError(f"{folder} holds no log")
+        raise NoLogError(f"{folder} holds no log")
     return folder
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import requests
 
 from otel_audit.delivery.cause import cause
-from otel_audit.errors import FolderLockedError, NotADataFolderError, ReaderUnavailableError, StorageError
+from otel_audit.errors import FolderLockedError, NoLogError, ReaderUnavailableError, StorageError
 from otel_audit.log.folder import read_identity, read_owner
 from otel_audit.model.printing import public_url
 from otel_audit.otlp.names import LOG_HEADER
@@ -23,11 +23,11 @@ def owner_url(folder: Path) -> str | None:
     """Where the collector that owns a data folder can be reached; None when nobody owns it.
 
     Raises:
-        NotADataFolderError: there is no log in the folder.
+        NoLogError: there is no log in the folder.
         FolderLockedError: something owns it that has no address.
     """
     if read_identity(folder) is None:
-        raise NotADataFolderError(f"{folder} holds no log")
+        raise NoLogError(f"{folder} holds no log")
     owner = read_owner(folder)
     if owner is None:
         return None

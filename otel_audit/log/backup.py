@@ -26,7 +26,7 @@ from otel_audit.archive.listing import ARCHIVE, HOT, Listing, LocatedFile, has_l
 from otel_audit.archive.names import FileName, Stage, format_name
 from otel_audit.archive.verify import check_file
 from otel_audit.disk import TMP_SUFFIX, Disk
-from otel_audit.errors import ArchiveFaultError, NotADataFolderError, StorageError
+from otel_audit.errors import ArchiveFaultError, NoLogError, NotADataFolderError, StorageError
 from otel_audit.log.backup_state import is_loss, read_state, write_state
 from otel_audit.log.copying import copy_file, link_file
 from otel_audit.log.folder import FolderLock, read_identity
@@ -90,7 +90,7 @@ def back_up(
     disk = disk or Disk()
     identity = read_identity(data_dir)
     if identity is None:
-        raise NotADataFolderError(f"{data_dir} holds no otel-audit log")
+        raise NoLogError(f"{data_dir} holds no otel-audit log")
     source, goal = data_dir.resolve(), target.resolve()
     if source == goal or source in goal.parents or goal in source.parents:
         raise NotADataFolderError(f"{target}: a backup does not go into the folder it is made of, nor around it")

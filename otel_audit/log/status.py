@@ -12,7 +12,7 @@ from otel_audit.archive.footer import Footer, read_footer
 from otel_audit.archive.listing import Listing, has_log, resolve_files, scan_files
 from otel_audit.archive.names import FileName, Stage
 from otel_audit.archive.verify import check_file
-from otel_audit.errors import NotADataFolderError, StorageError
+from otel_audit.errors import NoLogError, StorageError
 from otel_audit.log.folder import read_identity, read_owner
 from otel_audit.log.held import Held, held
 from otel_audit.log.quarantine import FOLDER
@@ -61,11 +61,11 @@ def folder_status(data_dir: Path, check: bool = False, deep: Progress | None = N
             done, and how many there are.
 
     Raises:
-        NotADataFolderError, NewerFormatError, StorageError: it cannot be looked at.
+        NoLogError, NewerFormatError, StorageError: it cannot be looked at.
     """
     identity = read_identity(data_dir)
     if identity is None:
-        raise NotADataFolderError(f"{data_dir} holds no otel-audit log")
+        raise NoLogError(f"{data_dir} holds no otel-audit log")
     listing, footers, faults = _look(data_dir)
     faults += [f"files of another log: {log}" for log in listing.coverage if log != identity.log]
     hidden_checked = _check_hidden(data_dir, listing, footers, faults) if check else 0

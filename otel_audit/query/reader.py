@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from otel_audit.config import Settings, load_settings
-from otel_audit.errors import InvalidFilterError, NotADataFolderError, PositionBeyondEndError
+from otel_audit.errors import InvalidFilterError, NoLogError, PositionBeyondEndError
 from otel_audit.model.completeness import Completeness
 from otel_audit.model.filters import Filter, LogPosition, Order, checked_record_id
 from otel_audit.model.ids import Id, IdLike, format_id, parse_id
@@ -41,7 +41,7 @@ class DuckDBReader(RecordReads):
         settings: `query_threads`, `query_memory_bytes` and `read_answer_bytes`; default from the environment.
 
     Raises:
-        NotADataFolderError: no such folder, or one that holds something else.
+        NoLogError: no such folder, or one that holds something else.
         ArchiveFaultError, StorageError: from every read, when files contradict each other or cannot be read.
         ReaderUnavailableError: from every read; retryable.
         ClosedError: after `close()`.
@@ -50,7 +50,7 @@ class DuckDBReader(RecordReads):
     def __init__(self, data_dir: Path | str, settings: Settings | None = None) -> None:
         root = Path(data_dir)
         if not root.is_dir():
-            raise NotADataFolderError(f"{root} is not a folder")
+            raise NoLogError(f"{root} is not a folder")
         settings = settings or load_settings()
         self._most_bytes: int = settings.read_answer_bytes
         self._engine = Engine(root, settings, logs=[root / FOLDER])

@@ -14,7 +14,7 @@ import duckdb
 from otel_audit.config import Settings, load_settings
 from otel_audit.errors import (
     ClosedError,
-    NotADataFolderError,
+    NoLogError,
     OtelAuditError,
     QueryError,
     ReaderUnavailableError,
@@ -42,7 +42,7 @@ def open_session(data_dir: Path | str, settings: Settings | None = None) -> duck
     Its list of files is a snapshot, good for 60 seconds; `SqlSession` renews it by itself.
 
     Raises:
-        NotADataFolderError: no such folder.
+        NoLogError: no such folder.
         ArchiveFaultError: ranges missing or overlapping.
     """
     session, scratch = _open(Path(data_dir), settings or load_settings())
@@ -52,7 +52,7 @@ def open_session(data_dir: Path | str, settings: Settings | None = None) -> duck
 
 def _open(root: Path, settings: Settings) -> tuple[duckdb.DuckDBPyConnection, Scratch]:
     if not root.is_dir():
-        raise NotADataFolderError(f"{root} is not a folder")
+        raise NoLogError(f"{root} is not a folder")
     scratch = Scratch()
     session = connect(settings, scratch)
     try:

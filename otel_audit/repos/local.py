@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from otel_audit.config import Settings, load_settings
+from otel_audit.config import Settings, load_settings, unknown_variables
+from otel_audit.delivery.notices import report
 from otel_audit.delivery.resource import EncodedResource
 from otel_audit.errors import InvalidRecordError, MissingExtraError
 from otel_audit.hooks.chain import Hook, HookChain
@@ -72,7 +73,10 @@ class LocalActivityLogRepo(RecordReads, Closing):
             if (error.name or "").partition(".")[0] == "otel_audit":
                 raise
             raise MissingExtraError("LocalActivityLogRepo", "query,collector") from error
-        settings = load_settings() if settings is None else settings
+        if settings is None:
+            settings = load_settings()
+            for told in unknown_variables():
+                report("warning", told)
         self._hooks = HookChain(hooks)
         self._clock = clock
         self._resource = EncodedResource(resource)

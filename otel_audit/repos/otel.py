@@ -11,10 +11,11 @@ from typing import Any
 
 from opentelemetry.sdk.resources import Resource
 
-from otel_audit.config import Settings, load_settings
+from otel_audit.config import Settings, load_settings, unknown_variables
 from otel_audit.delivery.change import on_event_loop
 from otel_audit.delivery.delivery import Delivery, DeliveryStats
 from otel_audit.delivery.endpoint import resolve_endpoint
+from otel_audit.delivery.notices import report
 from otel_audit.delivery.outcome import Refusal
 from otel_audit.errors import ClosedError, ConfigError, InvalidRecordError
 from otel_audit.hooks.chain import Hook, HookChain
@@ -70,7 +71,10 @@ class OTelActivityLogRepo(RecordReads, Closing):
         headers: Mapping[str, str] | None = None,
         settings: Settings | None = None,
     ) -> None:
-        settings = load_settings() if settings is None else settings
+        if settings is None:
+            settings = load_settings()
+            for told in unknown_variables():
+                report("warning", told)
         given = {"durability": durability, "timeout_s": timeout_s, "spool_dir": spool_dir and os.fspath(spool_dir)}
         settings = settings.with_arguments(**given)
         if spool_dir is not None and settings.durability not in {"disk", "process"}:

@@ -118,3 +118,54 @@ def test_reference_pages_are_up_to_date(name: str) -> None:
     page = DOCS / name
     written = page.read_text(encoding="utf-8") if page.exists() else ""
     assert written == pages()[name], f"docs/{name} is stale: run python -m otel_audit.cli.reference"
+
+
+def test_an_error_names_the_argument_that_was_given(invoke: Invoke, tmp_path: Path) -> None:
+    """And not a variable that was not, or a file's key."""
+    for words in (["append", *RECORD, "--endpoint", "localhost:4318"], ["count", "--endpoint", "x"]):
+        done = invoke(*words)
+        assert "OTEL_AUDIT_ENDPOINT" not in done.err
+    done = invoke("append", *RECORD, "--endpoint", "localhost:4318")
+    assert (done.code, done.err.partition("\n")[0]) == (
+        78,
+        "error: endpoint: 'localhost:4318/v1/logs' is no URL like http://collector:4318",
+    )
+    done = invoke("append", *RECORD, env={"OTEL_AUDIT_ENDPOINT": "localhost:4318"})
+    assert done.err.startswith("error: OTEL_AUDIT_ENDPOINT: 'localhost:4318/v1/logs' is no URL")
+    done = invoke("collector", "--port", "70000", "--data", str(tmp_path / "data"))
+    assert (done.code, done.err.partition("\n")[0]) == (
+        78,
+        "error: --port: 70000 is above the greatest value, 65535",
+    )
+
+
+RECORD = ("--actor", "a", "--owner", "o", "--action", "x", "--entity", "T", "1")
+
+
+@pytest.mark.parametrize("command", ["status", "search", "count", "sql SELECT(1)", "quarantine list", "seal", "gaps"])
+def test_a_folder_that_is_to_be_read_and_is_none_is_not_answered_with_how_to_make_one(
+    invoke: Invoke, tmp_path: Path, command: str
+) -> None:
+    folder = tmp_path / "none"
+    done = invoke(*command.split(), "--data", str(folder))
+    assert done.code == 74
+    assert str(folder) in done.err
+    assert "started with" in done.err
+    assert "empty" not in done.err
+    assert not folder.exists()
+
+
+def test_a_variable_that_is_no_setting_is_named_at_the_start(tmp_path: Path) -> None:
+    """By a command, by an application and by a collector alike."""
+    env = {"OTEL_AUDIT_SPOOL_DRI": str(tmp_path)}
+    told = "OTEL_AUDIT_SPOOL_DRI is no setting (did you mean OTEL_AUDIT_SPOOL_DIR?)"
+    done = run("settings", env=env)
+    assert (done.returncode, done.stderr) == (0, f"warning: {told}\n")
+    program = "from otel_audit import OTelActivityLogRepo\nOTelActivityLogRepo(durability='memory').close()"
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=clean | env, check=True)
+    assert done.stderr.count(told) == 1
+    (tmp_path / "file").touch()
+    done = run("collector", "--data", str(tmp_path / "file"), "--port", "0", env=env)
+    assert done.returncode != 0
+    assert done.stderr.count(told) == 1

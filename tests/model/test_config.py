@@ -5,7 +5,7 @@ import pickle
 
 import pytest
 
-from otel_audit.config import SETTINGS, Settings, load_settings
+from otel_audit.config import SETTINGS, Settings, load_settings, unknown_variables
 from otel_audit.errors import ConfigError
 
 
@@ -150,3 +150,27 @@ def test_settings_go_to_another_process_as_they_are():
 def test_the_environment_of_the_process_is_the_default(monkeypatch):
     monkeypatch.setenv("OTEL_AUDIT_PORT", "4711")
     assert load_settings().port == 4711
+
+
+def test_a_variable_that_is_no_setting_is_named_with_the_nearest_one():
+    """A misspelt variable would otherwise be a setting that has no effect."""
+    env = {
+        "OTEL_AUDIT_ENDPIONT": "x",
+        "OTEL_AUDIT_ZZZZZ": "y",
+        "OTEL_AUDIT_PORT": "1",
+        "OTEL_AUDIT_CONFIG": "",
+        "A": "",
+    }
+    assert unknown_variables(env) == [
+        "OTEL_AUDIT_ENDPIONT is no setting (did you mean OTEL_AUDIT_ENDPOINT?)",
+        "OTEL_AUDIT_ZZZZZ is no setting",
+    ]
+
+
+def test_an_error_about_a_value_names_what_gave_it(tmp_path):
+    file = tmp_path / "settings.toml"
+    file.write_text('endpoint = "x"\nprot = 1\n')
+    with pytest.raises(ConfigError, match=r"prot \(did you mean port\?\)"):
+        load_settings({"OTEL_AUDIT_CONFIG": str(file)})
+    with pytest.raises(ConfigError, match=r"^--port: 70000 is above"):
+        load_settings({}, named=lambda setting: f"--{setting.name}", port=70000)
