@@ -177,14 +177,13 @@ def _before_any_command(
 ) -> None:
     from otel_audit.collector.logging import configure_logging
     from otel_audit.config import unknown_variables
+    from otel_audit.events import report
 
     # stdout is the answer's; what there is to tell beside it goes to stderr.
     collector = context.invoked_subcommand == "collector"
     configure_logging(level=logging.INFO if collector else logging.WARNING)
     for told in unknown_variables():
         if collector:
-            import structlog
-
-            structlog.get_logger().warning(told)
+            report("collector", "warning", told)
         else:
             typer.echo(f"warning: {printable(told)}", err=True)

@@ -38,7 +38,7 @@ READ = (
     "get entity {evil} {evil}", "get actor {evil}", "get owner {evil}", "get action {evil}", "get record {id}",
     "search", "search --all", "search --limit 1", "count", "count --by actor_id", "count --by action", "gaps --all",
 )  # fmt: skip
-FOLDER = ("sql {select}", "status", "quarantine list")
+FOLDER = ("files", "sql {select}", "status", "quarantine list")
 SPOOL = ("spool status", "spool list")
 SETTINGS = ("settings",)
 FAILING = (
@@ -51,13 +51,15 @@ FAILING = (
     "spool resend --missing --reader {peer} --quiet", "seal --url {peer}", "seal --data {evil}",
     "append --actor a --owner o --action {evil} --entity T 1 --endpoint {peer} --timeout 1", "settings --side {evil}",
     "ping --endpoint {peer} --timeout 1", "gaps --expect {evil}", "append --metadata {evil}", "sql {evil}",
-    "backup {evil} --data {evil} --quiet", "gaps --data {data} --settle {evil} --reason {evil}",
+    "backup {evil} --data {evil} --quiet", "files --data {evil}", "export --data {evil}", "export --format {evil}",
+    "export --url {peer} --format jsonl", "gaps --data {data} --settle {evil} --reason {evil}",
 )  # fmt: skip
 OTHERS = (
     "quarantine show {held}", "spool export --part parked", "spool export", "seal --data {data}",
     "import git {repository} --owner {evil} --endpoint {url} --quiet",
     "append --actor {evil} --owner {evil} --action {evil} --entity {evil} {evil} --endpoint {url}",
-    "ping --endpoint {url}", "spool resend --stream {stream} --endpoint {url} --any-endpoint --quiet",
+    "export --data {data} --format csv", "export --data {data} --format jsonl", "ping --endpoint {url}",
+    "ping --endpoint {url} --record", "spool resend --stream {stream} --endpoint {url} --any-endpoint --quiet",
     "spool deliver --endpoint {peer} --timeout 0.1 --quiet", "spool retry --quiet --timeout 1", "settings",
     "gaps --data {data} --all",
     "quarantine drop {held}", "quarantine release {held}",
