@@ -24,7 +24,6 @@ from otel_audit.errors import (
     ClosedError,
     OtelAuditError,
     StorageError,
-    UnwritableError,
 )
 from otel_audit.log.decisions import Decisions
 from otel_audit.log.folder import FolderLock, open_identity
@@ -275,9 +274,10 @@ class ActivityLog:
         with self._tasks:  # an operator's task under way ends first; a later one is refused
             try:
                 self._stores.high_water.write()
+                self._stores.close()
                 if self._fault is None:
                     self._maintenance.remove_superseded()
-            except (UnwritableError, ArchiveFaultError) as error:
+            except StorageError as error:
                 say("warning", "not_tidied_up", error=str(error))
             finally:
                 self._lock.release()

@@ -28,6 +28,8 @@ __all__ = ["IdIndex", "Verdict"]
 
 _MANIFEST = "manifest.json"
 _FAN_IN = 8
+_WORTH_WRITING = 16
+"""At the end a run is written for this part of what makes one otherwise."""
 End = tuple[int, str]
 """Where a log ends: the index that comes next, and the chain before it, which no other copy of the log has."""
 
@@ -127,13 +129,22 @@ class IdIndex:
         """Whether enough ids wait in memory for a run."""
         return len(self._recent) >= self.run_rows and not self._spilling
 
+    def close(self) -> None:
+        """Write what is in memory, where the next start would take long to find it again in the files. Raises as
+        `spill`: it is found again then."""
+        self.spill(merge=False)
+        if len(self._recent) * _WORTH_WRITING >= self.run_rows:
+            self.begin_spill()
+            self.spill(merge=False)
+
     def begin_spill(self) -> None:
         """Set the ids in memory aside for a run; they are still found. The committing thread calls it."""
         self._spilling_upto, self._spilling_end = self.upto, self._log_end()
         self._spilling, self._recent = self._recent, {}
 
-    def spill(self) -> None:
-        """Write what was set aside as runs, merge runs that have become many, let expired ones go.
+    def spill(self, *, merge: bool = True) -> None:
+        """Write what was set aside as runs, merge runs that have become many (which may take a while), let expired ones
+        go.
 
         A crash at any step leaves the old manifest, which is complete for what it covers, or the new one; and perhaps
         runs that it does not list, which the next call removes. Should power loss keep the new manifest and not a run
@@ -155,7 +166,7 @@ class IdIndex:
         for kind, chosen in (("timed", timed), ("kept", ~timed)):
             if chosen.any():
                 self._write(runs[kind], kind, ids[chosen], digests[chosen])
-            while (group := _mergeable(runs[kind])) is not None:
+            while merge and (group := _mergeable(runs[kind])) is not None:
                 merged = [runs[kind].pop(name) for name in group]
                 together = np.concatenate([run.ids for run in merged])
                 order = np.argsort(together, kind="stable")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -146,15 +146,15 @@ def _record_id_span(group: pq.RowGroupMetaData, column: int) -> Span:
     return (statistics.min, statistics.max) if has_span else ("", "\U0010ffff")
 
 
-def rows_from(store: Store, first: int) -> Iterator[tuple[pa.Table, int]]:
-    """The log's rows from an index on, in pieces: (rows, log index after the last of them)."""
+def rows_from(store: Store, first: int, columns: Sequence[str]) -> Iterator[tuple[pa.Table, int]]:
+    """Columns of the log's rows from an index on, in pieces: (rows, log index after the last of them)."""
     for name, known in store.maximal():
         if name.last < first:
             continue
         try:
             with open_checked(known.path) as file:
                 for at in range(file.metadata.num_row_groups):
-                    rows = file.read_row_group(at)
+                    rows = file.read_row_group(at, columns=["log_index", *columns])
                     last = rows["log_index"][-1].as_py()
                     if last >= first:
                         yield rows.filter(pc.greater_equal(rows["log_index"], first)), last + 1

@@ -23,7 +23,7 @@ from otel_audit.log.recover import recover
 from otel_audit.log.saying import say
 from otel_audit.log.store import Store
 from otel_audit.log.streams import FOLDER as STREAMS_FOLDER
-from otel_audit.otlp.content import keys_and_digests
+from otel_audit.otlp.content import DIGESTED, keys_and_digests
 
 __all__ = ["Stores"]
 
@@ -97,10 +97,17 @@ class Stores:
                 self._recover(kind)
         self._catch_up()
 
+    def close(self) -> None:
+        """Keep what the next start would otherwise have to find out again. Raises UnwritableError."""
+        if self.settled:
+            for index in (self.index, self.held_index):
+                index.close()
+
     def _catch_up(self) -> None:
         # When this fails the next settling goes on: an index that lacks a row takes its repeat for new.
-        self.index.rebuild((*keys_and_digests(rows), upto) for rows, upto in rows_from(self.activity, self.index.upto))
-        for rows, upto in rows_from(self.quarantine, self.held_index.upto):
+        activities = rows_from(self.activity, self.index.upto, DIGESTED)
+        self.index.rebuild((*keys_and_digests(rows), upto) for rows, upto in activities)
+        for rows, upto in rows_from(self.quarantine, self.held_index.upto, ("record_id", "decision")):
             pairs = zip(rows["record_id"].to_pylist(), rows["decision"].to_pylist(), strict=True)
             keys = [quarantine_key(digest) for digest, decision in pairs if decision == HELD]
             self.held_index.rebuild(iter([(keys, [0] * len(keys), upto)]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -181,12 +181,12 @@ def interrupted_repair(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         world.send(sent[0])
     read, times = stores.rows_from, 0
 
-    def unreadable_once(of: store.Store, first: int) -> Any:
+    def unreadable_once(of: store.Store, first: int, columns: Sequence[str]) -> Any:
         nonlocal times
         times += 1
         if times == 1:
             raise StorageError("cannot be read now")
-        return read(of, first)
+        return read(of, first, columns)
 
     monkeypatch.setattr(stores, "rows_from", unreadable_once)
     persist(lambda: world.send(sent[0]))

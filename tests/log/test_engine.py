@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -23,7 +24,7 @@ from otel_audit.errors import (
     RecordNotFoundError,
     UnwritableError,
 )
-from otel_audit.log import status
+from otel_audit.log import status, stores
 from otel_audit.log.engine import ActivityLog
 from otel_audit.log.held import held_records
 from otel_audit.log.status import folder_status
@@ -74,6 +75,32 @@ def test_a_repeat_is_dropped_however_late(tmp_path: Path, make_id: Callable[[], 
         assert log.submit(request(*records)).result().duplicates == 30
         assert log.submit(request(record(records[0].record_id, action="other"))).result().conflicts == 1
     assert len(rows(tmp_path)) == 30
+
+
+def test_a_clean_stop_leaves_the_next_start_few_rows_to_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The index writes what it has in memory, unless that is a handful; and a start reads only columns it needs."""
+    read: list[int] = []
+    rows_from = stores.rows_from
+
+    def told(*of: Any) -> Iterator[tuple[pa.Table, int]]:
+        for piece, upto in rows_from(*of):
+            read.append(piece.num_rows)
+            assert "request" not in piece.column_names
+            yield piece, upto
+
+    monkeypatch.setattr(stores, "rows_from", told)
+    records = [record(new_record_id()) for _ in range(100)]
+    with open_log(tmp_path, index_run_rows=1_000) as log:
+        log.submit(request(*records, broken=2)).result()
+    with open_log(tmp_path, index_run_rows=1_000) as log:
+        assert sum(read) == 2  # of the quarantine
+        log.submit(request(*(record(new_record_id()) for _ in range(10)))).result()
+        assert log.submit(request(*records)).result().duplicates == 100
+    with open_log(tmp_path, index_run_rows=1_000) as log:
+        assert sum(read) == 2 + 2 + 10
+        assert log.submit(request(*records)).result().duplicates == 100
 
 
 def test_a_repeat_inside_one_request_is_dropped_and_a_conflict_is_quarantined(tmp_path: Path) -> None:

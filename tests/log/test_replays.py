@@ -23,7 +23,7 @@ from otel_audit.log.compact import compact
 from otel_audit.log.lookup import FileLookup
 from otel_audit.log.runs import format_run, ids_of, make_run
 from otel_audit.log.store import Store
-from otel_audit.otlp.content import keys_and_digests
+from otel_audit.otlp.content import DIGESTED, keys_and_digests
 from otel_audit.otlp.decode import Decoded
 from tests.faults.world import Ledger, World, check
 from tests.log.model import Clock
@@ -229,7 +229,7 @@ def test_files_are_asked_for_exactly_what_they_hold(
 
 
 def _keyed(store: Store) -> Iterator[tuple[str, int]]:
-    for rows, _ in lookup.rows_from(store, 0):
+    for rows, _ in lookup.rows_from(store, 0, DIGESTED):
         yield from zip(rows["record_id"].to_pylist(), keys_and_digests(rows)[1], strict=True)
 
 
