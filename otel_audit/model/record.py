@@ -249,10 +249,11 @@ def _checked_entity(value: object) -> EntityRef:
     return value
 
 
-def _checked_flags(value: object) -> int:
+def _checked_flags(value: object) -> int | None:
+    """0 is what OTLP sends for none, and so none comes back."""
     if type(value) is not int or not 0 <= value < 2**32:
         raise InvalidRecordError("trace_flags", "must be an integer of 32 bits")
-    return value
+    return value or None
 
 
 def _id(name: str) -> Callable[[Any], Id]:

@@ -34,7 +34,7 @@ _CANONICAL_UUID = r"\A[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{1
 _CONTENT = ("time_unix_nano", *(wire.column for wire in WIRE if wire.content and wire.column != "record_id"))
 DIGESTED = ("record_id", *_CONTENT, "attributes")
 """The columns that `keys_and_digests` looks at."""
-KEYS_VERSION = 3
+KEYS_VERSION = 4
 """Of keys and digests together. An index that was made with another one is made anew."""
 _ORIGINALS = tuple(wire.key for wire in WIRE if wire.content and wire.kind == "json")
 _RAW_TIME = RAW_PREFIX + "time_unix_nano"

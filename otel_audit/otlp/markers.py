@@ -28,7 +28,7 @@ from otel_audit.otlp.names import (
     WIRE,
     StreamState,
 )
-from otel_audit.otlp.values import UnacceptableError
+from otel_audit.otlp.values import UnacceptableError, json_kind
 
 __all__ = ["Marker", "encode_marker", "read_marker", "stream_place"]
 
@@ -131,7 +131,7 @@ def read_marker(attributes: Iterable[KeyValue]) -> tuple[str, StreamState, int] 
 def _told(told: dict[str, AnyValue], key: str, kind: str) -> Any:
     value = told.get(key)
     if value is None or value.WhichOneof("value") != kind:
-        raise UnacceptableError(f"a marker: the attribute {key!r} is missing or no {kind}")
+        raise UnacceptableError(f"a marker: the attribute {key!r} is missing, or not of the kind {json_kind(kind)}")
     return getattr(value, kind)
 
 

@@ -63,7 +63,8 @@ class WireName:
         kind: "id" takes a string, or an int as decimal text; "text" a string; "json" a map, or its JSON as a string;
             "int" an int.
         required: without it a record goes to quarantine.
-        content: part of what makes two records with one id the same or a conflict.
+        content: part of what makes two records with one id the same or a conflict. What a hop may add by itself (an
+            OpenTelemetry Collector's processor: the client's address, its agent, its session) is not.
         aliases: older names that are accepted.
     """
 
@@ -91,9 +92,9 @@ WIRE: tuple[WireName, ...] = (
     WireName("metadata", "otel_audit.metadata", "json"),
     WireName("changes", "otel_audit.changes", "json"),
     WireName("tenant_id", "otel_audit.tenant.id", "id"),
-    WireName("client_address", "client.address", "text"),
-    WireName("user_agent", "user_agent.original", "text"),
-    WireName("session_id", "session.id", "id"),
+    WireName("client_address", "client.address", "text", content=False),
+    WireName("user_agent", "user_agent.original", "text", content=False),
+    WireName("session_id", "session.id", "id", content=False),
     WireName("request_id", "otel_audit.request.id", "id"),
     WireName("schema_version", "audit.schema.version", "text", content=False),
     WireName("stream_id", "audit.sequence.stream_id", "text", content=False),

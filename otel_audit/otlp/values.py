@@ -27,6 +27,7 @@ __all__ = [
     "format_object",
     "format_plain_map",
     "format_typed",
+    "json_kind",
     "parse_typed",
     "quote",
 ]
@@ -233,3 +234,8 @@ def _fill(value: AnyValue, plain: Any) -> None:
             _fill(added.value, item)
     elif plain is not None:
         raise TypeError(type(plain).__name__)
+
+
+def json_kind(field: str) -> str:
+    """The name in OTLP's JSON of a kind of AnyValue: what its sender knows it by."""
+    return field.removesuffix("_value") + "Value"

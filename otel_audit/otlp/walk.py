@@ -22,7 +22,7 @@ from otel_audit.model.json_values import format_json, parse_json
 from otel_audit.otlp.columns import SLOT
 from otel_audit.otlp.names import AUDIT_PREFIX, BY_KEY, RAW_PREFIX, WIRE, WireName
 from otel_audit.otlp.parsing import parse_again
-from otel_audit.otlp.values import UnacceptableError, format_object, format_plain_map, format_typed, quote
+from otel_audit.otlp.values import UnacceptableError, format_object, format_plain_map, format_typed, json_kind, quote
 
 __all__ = [
     "MAX_MESSAGE_BYTES",
@@ -53,6 +53,10 @@ _map_slot = {wire.key: SLOT[wire.column] for wire in WIRE if wire.kind == "json"
 _AUDIT_PREFIX_BYTES = AUDIT_PREFIX.encode()
 _ALIASED = tuple((wire, alias) for wire in WIRE for alias in wire.aliases)
 _ALIASES = frozenset(alias for _, alias in _ALIASED)
+_SHORT_CHARS = 256
+_MOST_CHARS = {wire.column: MAX_ID_CHARS for wire in WIRE if wire.kind == "id"} | {"entity_type": _SHORT_CHARS}
+"""What can be asked for: a longer text would be kept, and found by nobody."""
+_WANTED = {"id": "stringValue", "text": "stringValue", "json": "kvlistValue", "int": "intValue"}
 _UNSET: Any = object()
 """Stands in a row for a promoted attribute that was sent without a value, until the row is done."""
 
@@ -96,8 +100,9 @@ def fill_row(raw: bytes, row: list[Any]) -> None:
         raise UnacceptableError(f"it takes {len(raw)} bytes; {MAX_MESSAGE_BYTES} are allowed")
     try:
         record = _parse(raw)
-    except DecodeError:
-        raise UnacceptableError("it cannot be parsed: damaged, invalid UTF-8, or nested too deep") from None
+    except DecodeError as error:
+        raise UnacceptableError(_why_unparsable(str(error))) from None
+
     leftovers: _Leftovers | None = None
     for attribute in record.attributes:
         key = attribute.key
@@ -109,7 +114,8 @@ def fill_row(raw: bytes, row: list[Any]) -> None:
             if (
                 (slot := _text_slot(key)) is not None
                 and row[slot] is None
-                and (len(text) != UUID_CHARS or slot not in _ID_SLOTS or canonical_id(text) == text)
+                and (size := len(text)) <= _SHORT_CHARS
+                and (size != UUID_CHARS or slot not in _ID_SLOTS or canonical_id(text) == text)
             ):
                 row[slot] = text
                 continue
@@ -161,6 +167,17 @@ def _parse(raw: bytes) -> LogRecord:
         return LogRecord.FromString(raw)
     except DecodeError:
         return parse_again(LogRecord, raw)
+
+
+def _why_unparsable(said: str) -> str:
+    """Protobuf's words for a person; other implementations of it have others."""
+    if "UTF-8" in said:
+        return "a text in it is not UTF-8"
+    if "Depth" in said or "recursion" in said.lower():
+        return "it is nested too deep"
+    if "corrupt" in said:
+        return "it is damaged: no serialized LogRecord"
+    return "it cannot be parsed: damaged, not UTF-8, or nested too deep"
 
 
 def _typed_bytes(content: bytes) -> str:
@@ -238,12 +255,11 @@ class _Leftovers:
             self._unset.append(slot)
             self._row[slot] = _UNSET
             return True
+        if kind == "string_value" and wire.column in _MOST_CHARS:
+            return self._promote_name(wire, key, value.string_value)
         if kind == "string_value" and wire.kind == "text":
             self._row[slot] = value.string_value
             return False
-        if kind == "string_value" and wire.kind == "id":
-            self._row[slot] = canonical_id(value.string_value)
-            return bool(self._row[slot] != value.string_value)
         if kind == "int_value" and wire.kind == "id":
             self._row[slot] = str(value.int_value)
             return True
@@ -256,7 +272,18 @@ class _Leftovers:
         if kind == "string_value" and wire.kind == "json":
             self._row[slot] = _json_object(key, value.string_value)
             return True
-        raise UnacceptableError(f"the attribute {key!r}: a {kind} is no {wire.kind}")
+        raise UnacceptableError(f"the attribute {key!r} is of the kind {json_kind(kind)}, not {_WANTED[wire.kind]}")
+
+    def _promote_name(self, wire: WireName, key: str, text: str) -> bool:
+        """The same for what names somebody or something. An empty one, where it may be left out, names nothing."""
+        if len(text) > _MOST_CHARS[wire.column]:
+            raise UnacceptableError(
+                f"the attribute {key!r} has {len(text)} characters; {_MOST_CHARS[wire.column]} are allowed"
+            )
+        if not text and not wire.required:
+            return True
+        self._row[SLOT[wire.column]] = name = canonical_id(text) if wire.kind == "id" else text
+        return name != text
 
 
 def _json_object(key: str, text: str) -> str:

@@ -29,7 +29,7 @@ from otel_audit.repos.closing import Closing
 __all__ = ["InMemoryActivityLogRepo"]
 
 _LOG = "memory0000000000"
-_NOT_CONTENT = frozenset({"trace_id", "span_id", "trace_flags"})
+_NOT_CONTENT = frozenset({"trace_id", "span_id", "trace_flags", "client_address", "user_agent", "session_id"})
 _order_key = itemgetter(0)
 
 
@@ -206,7 +206,7 @@ def _copied(record: ActivityRecord) -> ActivityRecord:
 
 
 def _content(record: ActivityRecord) -> dict[str, Any]:
-    """What makes two records under one id the same: all but the trace. As JSON, where 1, 1.0 and True differ."""
+    """What makes two records under one id the same. As JSON, where 1, 1.0 and True differ."""
     values = {name: getattr(record, name) for name in ActivityRecord.__slots__ if name not in _NOT_CONTENT}
     values["metadata"] = format_json(record.metadata)
     values["changes"] = None if record.changes is None else format_json(record.changes)

@@ -1,4 +1,4 @@
-"""An id has one form in the archive, whichever way its sender and its reader spell it."""
+"""An id has one form in the archive, however it was spelled; and what a hop may add makes no other record."""
 
 from __future__ import annotations
 
@@ -56,3 +56,13 @@ def test_a_uuid_is_found_in_either_case_and_its_record_keeps_what_was_sent(run):
             assert len(reader.get_by_owner(owner)) == 1
             assert len(reader.get_by_entity(EntityRef("Task", target))) == 1
             assert len(list(reader.iter_records(Filter(tenant_id=tenant, on_behalf_of=behalf)))) == 1
+
+
+def test_what_a_hop_adds_does_not_turn_a_retry_into_a_conflict(run):
+    """A processor on the way may know the client; the record is the same."""
+    server = run()
+    record_id = str(uuid.uuid4())
+    added = {"client.address": "10.0.0.1", "user_agent.original": "curl/8", "session.id": "s-1"}
+    assert server.client.send(_request(record_id, "ann")).headers["otel-audit-rows"] == "0:n1"
+    assert server.client.send(_request(record_id, "ann", **added)).headers["otel-audit-rows"] == ":d1"
+    assert server.client.send(_request(record_id, "bob", **added)).headers["otel-audit-rows"] == ":c1"

@@ -219,3 +219,10 @@ def test_nothing_a_caller_changes_later_changes_the_log(log, make):
     again = log.get_by_id(record.record_id)
     assert again.metadata["list"] == [1]
     assert again.changes == {"state": ["a", "b"]}
+
+
+def test_trace_flags_of_0_are_none_everywhere(log, make):
+    """OTLP has no other way to say that there are none."""
+    record = make(trace_id="a" * 32, span_id="b" * 16, trace_flags=0)
+    assert record.trace_flags is None
+    assert written(log, record) == record

@@ -78,12 +78,15 @@ def test_the_time_as_sent_counts(time_ns: int) -> None:
             {"otel_audit.reason": "a", "otel_audit.tenant.id": "\0b"},
         ),
         ({"otel_audit.reason": "\0"}, {"otel_audit.reason": ""}),
-        ({"client.address": "a", "user_agent.original": ""}, {"client.address": "", "user_agent.original": "a"}),
         (
-            {"client.address": "a\0b", "user_agent.original": "c"},
-            {"client.address": "a", "user_agent.original": "b\0c"},
+            {"otel_audit.actor.name": "a", "otel_audit.target.name": ""},
+            {"otel_audit.actor.name": "", "otel_audit.target.name": "a"},
         ),
-        ({"client.address": ""}, {"user_agent.original": ""}),
+        (
+            {"otel_audit.actor.name": "a\0b", "otel_audit.target.name": "c"},
+            {"otel_audit.actor.name": "a", "otel_audit.target.name": "b\0c"},
+        ),
+        ({"otel_audit.actor.name": ""}, {"otel_audit.target.name": ""}),
     ],
 )
 def test_fields_do_not_run_into_each_other(one: dict[str, Any], other: dict[str, Any]) -> None:
@@ -108,6 +111,8 @@ def test_fields_do_not_run_into_each_other(one: dict[str, Any], other: dict[str,
         ({"x": 1}, {}),
         ({"audit.sequence.stream_id": "s", "audit.sequence.number": 1}, {}),
         ({"audit.schema.version": "1"}, {}),
+        ({"client.address": "10.0.0.1", "user_agent.original": "x", "session.id": "s"}, {}),
+        ({"otel_audit.owner.id": ""}, {}),
         ({"audit.record.id": "1"}, {"audit.record.id": "2"}),
         ({"otel_audit.owner.id": RECORD_ID.upper()}, {"otel_audit.owner.id": RECORD_ID}),
         ({"audit.target.id": RECORD_ID.upper(), "x": 1}, {"audit.target.id": RECORD_ID}),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import pickle
 import subprocess
 import sys
@@ -245,21 +246,24 @@ def test_values_without_text_are_not_promoted_from_a_resource() -> None:
         (log_record({"audit.actor.id": ""}), "audit.actor.id missing or empty"),
         (log_record({"audit.action": None}), "audit.action missing or empty"),
         (log_record({"audit.record.id": "", "log.record.uid": "x"}), "audit.record.id missing or empty"),
-        (log_record({"audit.record.id": "x" * 513}), "more than 512"),
-        (log_record({"audit.actor.id": "x" * 513}), "more than 512"),
+        (log_record({"audit.record.id": "x" * 513}), "'audit.record.id' has 513 characters; 512 are allowed"),
+        (log_record({"audit.actor.id": "x" * 513}), "'audit.actor.id' has 513 characters"),
+        (log_record({"otel_audit.owner.id": "x" * 513}), "'otel_audit.owner.id' has 513 characters"),
+        (log_record({"otel_audit.tenant.id": "x" * 513}), "'otel_audit.tenant.id' has 513 characters"),
+        (log_record({"audit.target.type": "x" * 257}), "'audit.target.type' has 257 characters; 256 are allowed"),
         (log_record({"audit.action": "x" * 257}), "more than 256"),
-        (log_record({"audit.action": 5}), "int_value is no text"),
-        (log_record({"audit.actor.id": True}), "bool_value is no id"),
-        (log_record({"audit.actor.id": 1.0}), "double_value is no id"),
-        (log_record({"otel_audit.reason": ["x"]}), "array_value is no text"),
-        (log_record({"otel_audit.metadata": [1]}), "array_value is no json"),
-        (log_record({"otel_audit.metadata": 1}), "int_value is no json"),
+        (log_record({"audit.action": 5}), "'audit.action' is of the kind intValue, not stringValue"),
+        (log_record({"audit.actor.id": True}), "boolValue, not stringValue"),
+        (log_record({"audit.actor.id": 1.0}), "doubleValue, not stringValue"),
+        (log_record({"otel_audit.reason": ["x"]}), "arrayValue, not stringValue"),
+        (log_record({"otel_audit.metadata": [1]}), "arrayValue, not kvlistValue"),
+        (log_record({"otel_audit.metadata": 1}), "intValue, not kvlistValue"),
         (log_record({"otel_audit.metadata": "[1]"}), "no object"),
         (log_record({"otel_audit.metadata": ""}), "no JSON"),
         (log_record({"otel_audit.metadata": '{"a":1e400}'}), "beyond a double"),
         (log_record({"otel_audit.changes": '{"a":1,"a":2}'}), "twice"),
-        (log_record({"audit.sequence.number": "1"}), "string_value is no int"),
-        (log_record({"audit.sequence.number": 1.0}), "double_value is no int"),
+        (log_record({"audit.sequence.number": "1"}), "stringValue, not intValue"),
+        (log_record({"audit.sequence.number": 1.0}), "doubleValue, not intValue"),
         (log_record({"otel_audit.raw.time_unix_nano": 1}), "reserved"),
         (log_record({}, kv("audit.action", "again")), "stands twice"),
         (log_record({"x": 1}, kv("x", 1)), "stands twice"),
@@ -277,7 +281,7 @@ def test_values_without_text_are_not_promoted_from_a_resource() -> None:
         (log_record({}, KeyValue(key_strindex=1, value=av("x"))), "by reference"),
         (log_record({}, KeyValue(key="otel_audit.reason", key_strindex=1, value=av("x"))), "by reference"),
         (log_record({"x": AnyValue(kvlist_value={"values": [KeyValue(key_strindex=1)]})}), "by reference"),
-        (log_record({"otel_audit.reason": AnyValue(string_value_strindex=1)}), "strindex is no text"),
+        (log_record({"otel_audit.reason": AnyValue(string_value_strindex=1)}), "strindexValue, not stringValue"),
         (log_record({"otel_audit.metadata": {"a": AnyValue(string_value_strindex=1)}}), "by reference"),
         (log_record({"x": _nested(33)}), "more than 32 levels"),
         (log_record({}, body=_nested(33)), "more than 32 levels"),
@@ -319,7 +323,7 @@ def test_a_damaged_record_spares_its_neighbours(damage: bytes) -> None:
     decoded = decode(length_delimited(1, resource + length_delimited(2, scope_logs)))
     assert decoded.table.column("record_id").to_pylist() == ["1", "2"]
     (rejected,) = decoded.rejected
-    assert "cannot be parsed" in rejected.reason
+    assert any(why in rejected.reason for why in ("damaged", "UTF-8", "too deep"))
     assert rejected.request == length_delimited(1, resource + length_delimited(2, length_delimited(2, bad)))
     assert rejected.sha256 == hashlib.sha256(rejected.request).hexdigest()
     assert rejected.received_from == PEER
@@ -520,3 +524,28 @@ def test_a_number_below_1_is_no_place_in_a_stream(number: int) -> None:
     (rejected,) = decode(request(sent)).rejected
     assert rejected.reason == f"the attribute 'audit.sequence.number' is {number}; a stream's numbers begin at 1"
     assert (rejected.stream_id, rejected.stream_number) == (None, None)
+
+
+def test_an_empty_name_is_none_and_stays_as_it_was_sent() -> None:
+    """Nobody could ask for it; a text that names nothing may be empty."""
+    names = ["otel_audit.owner.id", "otel_audit.tenant.id", "audit.target.id", "audit.target.type", "session.id"]
+    row = only_row(log_record({**dict.fromkeys(names, ""), "otel_audit.reason": ""}))
+    assert {row[name] for name in ("owner_id", "tenant_id", "entity_id", "entity_type", "session_id")} == {None}
+    assert row["reason"] == ""
+    kept = json.loads(row["attributes"])
+    assert {key: kept[key] for key in names} == {key: {"stringValue": ""} for key in names}
+
+
+def test_why_a_record_cannot_be_parsed_is_told_apart() -> None:
+    deep = b""
+    for _ in range(300):
+        deep = length_delimited(5, length_delimited(1, deep))
+    whole = log_record().SerializeToString()
+    for bad, reason in (
+        (whole + length_delimited(3, b"\xff\xfe"), "not UTF-8"),
+        (whole + length_delimited(5, deep), "nested too deep"),
+        (whole + b"\x32\x7f", "damaged"),
+    ):
+        body = length_delimited(1, length_delimited(2, length_delimited(2, bad)))
+        (rejected,) = decode(body).rejected
+        assert reason in rejected.reason

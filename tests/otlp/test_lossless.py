@@ -99,6 +99,7 @@ def test_columns_are_those_of_the_archive() -> None:
         log_record({"log.record.uid": RECORD_ID.upper()}, without="audit.record.id"),
         log_record({"log.record.uid": RECORD_ID.upper(), "audit.record.id": RECORD_ID}),
         log_record({"log.record.uid": RECORD_ID, "audit.record.id": RECORD_ID.upper()}),
+        log_record({"otel_audit.owner.id": "", "audit.target.type": "", "audit.target.id": ""}),
         log_record({"audit.record.id": RECORD_ID.upper(), "audit.actor.id": RECORD_ID.upper()}),
         log_record({"log.record.uid": {"no": b"id"}}),
         log_record({"otel_audit.metadata": '{"b": 1.0, "a": 1}'}),
