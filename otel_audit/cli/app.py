@@ -41,6 +41,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Ask DuckDB. The views are `activity`, `quarantine`, `completeness` and `stream_notes`; nothing can be "
         "changed.",
     ),
+    "views": (
+        "views",
+        "Print `views.sql` for a data folder: its views and macros in any DuckDB session, without this package.",
+    ),
     "status": (
         "status",
         "Rows, files, bytes, time span, quarantine, gaps and overlaps; also beside a running collector.",

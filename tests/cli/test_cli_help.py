@@ -16,8 +16,8 @@ COMMANDS = dict(commands())
 EXPECTED = {
     "otel-audit", "otel-audit collector", "otel-audit append", "otel-audit get", "otel-audit get entity",
     "otel-audit get actor", "otel-audit get owner", "otel-audit get action", "otel-audit get record",
-    "otel-audit search", "otel-audit count", "otel-audit sql", "otel-audit export", "otel-audit files",
-    "otel-audit seal", "otel-audit status",
+    "otel-audit search", "otel-audit count", "otel-audit sql", "otel-audit views", "otel-audit export",
+    "otel-audit files", "otel-audit seal", "otel-audit status",
     "otel-audit gaps", "otel-audit quarantine", "otel-audit quarantine list", "otel-audit quarantine show",
     "otel-audit quarantine release", "otel-audit quarantine drop", "otel-audit spool", "otel-audit spool status",
     "otel-audit spool list", "otel-audit spool deliver", "otel-audit spool retry", "otel-audit spool resend",

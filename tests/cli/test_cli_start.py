@@ -18,7 +18,20 @@ for line in sys.argv[1:]:
 heavy = {"pyarrow", "duckdb", "fastapi", "opentelemetry", "requests", "google", "numpy", "uvicorn", "structlog"}
 print(*sorted(heavy & set(sys.modules)))
 """
-LIGHT = ("append", "collector", "count", "gaps", "get", "import", "search", "seal", "settings", "sql", "status")
+LIGHT = (
+    "append",
+    "collector",
+    "count",
+    "gaps",
+    "get",
+    "import",
+    "search",
+    "seal",
+    "settings",
+    "sql",
+    "status",
+    "views",
+)
 
 
 def loaded(*lines: str) -> set[str]:

@@ -58,6 +58,7 @@ OTHERS = (
     "quarantine show {held}", "spool export --part parked", "spool export", "seal --data {data}",
     "import git {repository} --owner {evil} --endpoint {url} --quiet",
     "append --actor {evil} --owner {evil} --action {evil} --entity {evil} {evil} --endpoint {url}",
+    "views --data x",
     "export --data {data} --format csv", "export --data {data} --format jsonl", "ping --endpoint {url}",
     "ping --endpoint {url} --record", "spool resend --stream {stream} --endpoint {url} --any-endpoint --quiet",
     "spool deliver --endpoint {peer} --timeout 0.1 --quiet", "spool retry --quiet --timeout 1", "settings",
