@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -133,7 +134,8 @@ class Own:
             if not is_full(error):
                 raise
             # Copies that are only kept must not stand in the way of a record.
-            self._pools.expire(keep_bytes=0)
+            with suppress(OSError):
+                self._pools.expire(keep_bytes=0)
             return commit.submit(records)
 
     def _writable(self) -> _Opened:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from otel_audit.delivery.backlog import Backlog
 from otel_audit.delivery.change import LONGEST_WAIT_S
@@ -28,6 +29,8 @@ from otel_audit.spool.stream import OwnStream
 __all__ = ["SpoolOutbox"]
 
 _LOOK_ROUND_S = 5.0
+_WRITERS = 8
+"""Tasks that append at the same time share writes, so a few threads keep the disk as busy as many."""
 
 
 class SpoolOutbox(Outbox):
@@ -66,6 +69,7 @@ class SpoolOutbox(Outbox):
         self._oldest_s = self._look_round_s = 0.0
         self._apart = 0
         self._held = Refused()
+        self._threads: ThreadPoolExecutor | None = None
 
     # --- in ---
 
@@ -84,10 +88,17 @@ class SpoolOutbox(Outbox):
 
     async def _aenter(self, records: Sequence[bytes], size: int, place: object) -> int:
         try:
-            entering = asyncio.get_running_loop().run_in_executor(None, self._enter, records, size, place)
-        except RuntimeError:  # the loop's threads have ended already
+            entering = asyncio.get_running_loop().run_in_executor(self._writers(), self._enter, records, size, place)
+        except RuntimeError:  # no thread can be had: the interpreter shuts down
             return self._enter(records, size, place)
         return await asyncio.shield(entering)  # a thread that writes cannot be called back, and gives back the room
+
+    def _writers(self) -> ThreadPoolExecutor:
+        """Threads of our own: those of the loop may all be busy with handlers that wait for this very append."""
+        with self._lock:
+            if self._threads is None:
+                self._threads = ThreadPoolExecutor(_WRITERS, thread_name_prefix="otel-audit-append")
+            return self._threads
 
     def _enter(self, records: Sequence[bytes], size: int, place: object) -> int:
         """Returns 0 for an append from within another one in the same thread: see `Own.write`."""
@@ -312,6 +323,9 @@ class SpoolOutbox(Outbox):
         """See `Outbox.let_go`; what is not delivered, the next process delivers."""
         self._backlog.let_go()
         self._own.let_go()
+        with self._lock:
+            if self._threads is not None:
+                self._threads.shutdown(wait=False)
 
     def abandon(self) -> None:
         """See `Outbox.abandon`."""

@@ -46,7 +46,10 @@ class Pools:
 
     def mend(self) -> None:
         """Make those of the spool's folders anew that somebody has removed under us. Raises SpoolUnwritableError."""
-        gone = [name for name in POOLS if not (self.root / name).is_dir()]
+        try:
+            gone = [name for name in POOLS if not (self.root / name).is_dir()]
+        except OSError as error:  # no permission any more: privileges were dropped
+            raise SpoolUnwritableError(f"{self.root} cannot be looked at: {error.strerror or error}") from error
         if gone:
             open_spool(self.root, POOLS, self._disk)
             self._on_mended(gone)
@@ -178,7 +181,8 @@ class Pools:
         """Bytes of all that waits or is parked, but for some streams' folders."""
         total = 0
         folders = [self.root / PARKED]
-        with suppress(FileNotFoundError):
+        # What cannot be looked at is not counted: a write that is in vain for the same reason says so itself.
+        with suppress(OSError):
             folders += [folder for folder in (self.root / STREAMS).iterdir() if folder not in but_for]
         for folder in folders:
             with suppress(OSError), os.scandir(folder) as entries:
