@@ -171,6 +171,11 @@ class CollectorApp:
 
         try:
             await reads(scope, receive, watched)  # type: ignore[arg-type]
+        except asyncio.CancelledError:
+            # The time for stopping is over. Of an answer that has begun nothing can be taken back, and to send another
+            # would wait for a client that takes nothing; the server cuts it off.
+            if not started:
+                raise
         except Exception:
             if not started:
                 raise

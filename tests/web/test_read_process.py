@@ -142,23 +142,46 @@ def test_an_answer_is_cut_off_visibly_when_the_process_ends_within_it(collector:
             answer.read()
 
 
-@pytest.mark.slow
-def test_the_process_and_its_folder_go_with_a_killed_collector(tmp_path: Path) -> None:
-    temporary = tmp_path / "tmp"
-    temporary.mkdir()
+@contextmanager
+def process(folder: Path, **settings: object) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """`otel-audit collector` on its own, with temporary files in a folder of their own, and its URL."""
+    (folder / "tmp").mkdir()
+    data = folder / "data"
+    known = {f"OTEL_AUDIT_{name.upper()}": str(value) for name, value in settings.items()}
     collector = subprocess.Popen(
-        [sys.executable, "-m", "otel_audit.cli.main", "collector", "--data-dir", str(tmp_path / "data"), "--port", "0"],
-        env={**os.environ, "TMPDIR": str(temporary)},
+        [sys.executable, "-m", "otel_audit.cli.main", "collector", "--data-dir", str(data), "--port", "0"],
+        env={**os.environ, **known, "TMPDIR": str(folder / "tmp")},
         stderr=subprocess.DEVNULL,
     )
     try:
-        owner = eventually(lambda: (tmp_path / "data").is_dir() and read_owner(tmp_path / "data"))
-        owner = eventually(lambda: (told := read_owner(tmp_path / "data")) and told.get("url") and told)
-        assert requests.get(f"{owner['url']}{RECORDS}", timeout=60).status_code == 200
-        pids = set(children(collector.pid))
-        assert list(temporary.iterdir())
+        told = eventually(lambda: data.is_dir() and (told := read_owner(data)) and told.get("url") and told)
+        yield collector, told["url"]
     finally:
         collector.kill()
         collector.wait()
+
+
+@pytest.mark.slow
+def test_the_process_and_its_folder_go_with_a_killed_collector(tmp_path: Path) -> None:
+    with process(tmp_path) as (collector, url):
+        assert requests.get(f"{url}{RECORDS}", timeout=60).status_code == 200
+        pids = set(children(collector.pid))
+        assert pids
+        assert list((tmp_path / "tmp").iterdir())
     eventually(lambda: not any(alive(pid) for pid in pids))
-    eventually(lambda: not list(temporary.iterdir()))
+    eventually(lambda: not list((tmp_path / "tmp").iterdir()))
+
+
+@pytest.mark.slow
+def test_a_client_that_does_not_take_its_answer_holds_up_no_stop(tmp_path: Path) -> None:
+    with process(tmp_path, stop_timeout_s=1) as (collector, url), ExitStack() as slow:
+        append(url, *({"text": "x" * 60_000} for _ in range(200)))
+        for _ in range(3):
+            client = slow.enter_context(closing(http.client.HTTPConnection(urlsplit(url).netloc, timeout=60)))
+            client.request("GET", f"{RECORDS}?limit=200")
+            assert client.getresponse().status == 200
+        pids = set(children(collector.pid))
+        collector.send_signal(signal.SIGTERM)
+        assert collector.wait(WAIT_S) == 0
+        assert not any(alive(pid) for pid in pids)
+        assert not list((tmp_path / "tmp").iterdir())
