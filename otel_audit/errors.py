@@ -1,8 +1,7 @@
 """Every error this package raises on purpose: one tree, sorted by whose fault it is.
 
-An application catches a family (`RecordError`, `DeliveryError`, ...) and never needs the leaves. The class attributes
-let the command line and the HTTP layer answer without a table of their own. Third-party exceptions do not cross the
-edge of a room; they are chained as `__cause__` of one of these.
+An application catches a family (`RecordError`, `DeliveryError`, ...), never the leaves. The class attributes are what
+the command line and HTTP answer with. Third-party exceptions do not cross the edge of a room; they are chained.
 """
 
 from __future__ import annotations
@@ -100,10 +99,7 @@ class BacklogFullError(DeliveryError):
 
 
 class UndeliveredError(DeliveryError):
-    """A wait ended with records not acknowledged; `count` of them are still held or were refused.
-
-    `kept`: what is held survives this process, in the spool, and is sent from there.
-    """
+    """A wait ended with `count` records held still or refused. `kept`: what is held stays in the spool, to be sent."""
 
     retryable = True
     advice = "The records are still held unless the peer refused them; mend the endpoint and flush again."
@@ -216,7 +212,15 @@ class UnwritableError(StorageError):
 class ArchiveFaultError(StorageError):
     """The files contradict each other: a missing range, an overlap, a damaged or foreign file."""
 
-    advice = "Nothing was deleted. Restore the named files from a copy; `otel-audit status --check` lists every fault."
+    advice = (
+        "Nothing was deleted. Restore the files from a backup; for what is gone: `otel-audit repair --accept-loss`."
+    )
+
+
+class CopiedFolderError(StorageError):
+    """The data folder is a copy, or was moved: as it is, two collectors could write to one log."""
+
+    advice = "If the original is gone: `otel-audit repair --moved`. If it lives on: `otel-audit repair --copied`."
 
 
 # --- a peer's bytes --------------------------------------------------------------------------------------------------

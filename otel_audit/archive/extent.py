@@ -33,6 +33,7 @@ __all__ = [
     "extent_token",
     "lost_name",
     "read_extent",
+    "read_lost",
     "read_marks",
 ]
 
@@ -68,7 +69,10 @@ def read_extent(root: Path) -> Extent:
         StorageError: it cannot be read now.
     """
     data_dir, kind = _place(root)
-    return Extent(read_marks(data_dir).get(kind, {}), _read_lost(data_dir))
+    marks = read_marks(data_dir)
+    elsewhere = {log for other, of_kind in marks.items() if other != kind for log in of_kind}
+    lost = {log: ranges for log, ranges in read_lost(data_dir).items() if log not in elsewhere}
+    return Extent(marks.get(kind, {}), lost)
 
 
 def extent_token(root: Path) -> object:
@@ -130,7 +134,8 @@ def lost_name(log: str, first: int, last: int) -> str:
     return format_name(FileName(log, first, last, Stage.SEALED)).replace(".parquet", ".json")
 
 
-def _read_lost(data_dir: Path) -> dict[str, Ranges]:
+def read_lost(data_dir: Path) -> dict[str, Ranges]:
+    """The rows of the logs of a data folder that are accepted as lost. Raises StorageError."""
     folder = data_dir / LOG / LOST
     try:
         entries = os.listdir(folder)

@@ -87,6 +87,7 @@ def _row(status: FolderStatus) -> dict[str, Any]:
         "owner_url": status.owner_url,
         "checked_files": status.checked_files,
         "scrub_completed": _time(status.scrub_completed_us),
+        "lost": [{"log": rows.log, "first": rows.first, "last": rows.last} for rows in status.lost],
         "faults": status.faults,
     }
 
@@ -105,6 +106,7 @@ def _lines(status: FolderStatus, check: bool) -> list[tuple[str, str]]:
         ("duplicates dropped", f"{status.duplicates_dropped:,}"),
         ("quarantined", f"{status.quarantined:,} ({byte_text(status.quarantined_bytes)} as sent)"),
         ("every byte checked", _time(status.scrub_completed_us) or "not yet"),
+        *(("accepted as lost", f"rows {rows.first}-{rows.last} of log {rows.log}") for rows in status.lost),
         ("faults", faults if check or status.faults else f"{faults[:-1]}; --check opens the superseded ones too)"),
     ]
 

@@ -25,6 +25,7 @@ from otel_audit.errors import (
     OtelAuditError,
     StorageError,
 )
+from otel_audit.log import place
 from otel_audit.log.decisions import Decisions
 from otel_audit.log.folder import FolderLock, open_identity
 from otel_audit.log.maintenance import Maintenance
@@ -58,7 +59,9 @@ class ActivityLog:
         self._lock = FolderLock(root)
         try:
             self._stores = Stores(root, self.name, settings, clock, disk)
+            place.check(root)
             self._stores.load()
+            place.claim(root, disk)
         except BaseException:
             self._lock.release()
             raise

@@ -34,6 +34,8 @@ __all__ = [
     "LOCK",
     "FolderLock",
     "Identity",
+    "file_system",
+    "new_log_name",
     "open_identity",
     "open_side_log",
     "read_identity",
@@ -49,16 +51,20 @@ _NETWORK = ("nfs", "cifs", "smb", "fuse.sshfs", "9p", "ceph", "glusterfs", "lust
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What a log is called, for ever; `kind` is "activity", "quarantine" or "streams"."""
+    """What a log is called, for ever; `kind` is "activity", "quarantine" or "streams".
+
+    `previous`: the logs of the folder that this one is a copy of.
+    """
 
     log: str
     kind: str
     created_at_ns: int
     format_version: int = FORMAT_VERSION
+    previous: tuple[str, ...] = ()
 
 
-def open_identity(root: Path, kind: str, disk: Disk, clock: Callable[[], int]) -> Identity:
-    """The identity of the log in `root`; an empty or new folder becomes a log.
+def open_identity(root: Path, kind: str, disk: Disk, clock: Callable[[], int], log: str | None = None) -> Identity:
+    """The identity of the log in `root`; an empty or new folder becomes a log, called `log` if that is given.
 
     Raises:
         WrongOwnerError: it, or a part of it, belongs to another user.
@@ -85,8 +91,7 @@ def open_identity(root: Path, kind: str, disk: Disk, clock: Callable[[], int]) -
         raise ArchiveFaultError(f"{root}: Parquet files of a log, but {LOG}/{IDENTITY} is missing")
     for name in (HOT, ARCHIVE, LOG):
         disk.make_folder(root / name)
-    name = base64.b32encode(secrets.token_bytes(10)).decode().lower()
-    identity = Identity(name, kind, clock())
+    identity = Identity(log or new_log_name(), kind, clock())
     # A crash before the file has its name leaves an empty folder, and perhaps a temporary file that nobody looks at;
     # the next start makes another identity. Nothing is written under this one before its name is durable.
     final = root / LOG / IDENTITY
@@ -118,10 +123,10 @@ def open_side_log(root: Path, kind: str, marks: Mapping[str, int], disk: Disk, c
         ArchiveFaultError: the log that was here is not. Else as `open_identity`.
     """
     identity = read_identity(root)
-    if identity is None or identity.log not in marks:
-        gone = [f"rows 0-{mark - 1} are missing (log {log})" for log, mark in marks.items() if mark]
-        if gone:
-            raise ArchiveFaultError(f"{root}: " + "; ".join(gone))
+    known = () if identity is None else (identity.log, *identity.previous)
+    gone = [f"rows 0-{mark - 1} are missing (log {log})" for log, mark in marks.items() if mark and log not in known]
+    if gone:
+        raise ArchiveFaultError(f"{root}: " + "; ".join(gone))
     return open_identity(root, kind, disk, clock)
 
 
@@ -133,7 +138,9 @@ def read_identity(root: Path) -> Identity | None:
         version = facts["format_version"]
         if version > FORMAT_VERSION:
             raise NewerFormatError(f"{root}: format {version}; this release knows up to {FORMAT_VERSION}")
-        identity = Identity(facts["log"], facts["kind"], facts["created_at_ns"], version)
+        identity = Identity(
+            facts["log"], facts["kind"], facts["created_at_ns"], version, tuple(facts.get("previous", ()))
+        )
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -157,12 +164,24 @@ def write_state(path: Path, state: dict[str, Any], disk: Disk) -> None:
     disk.fsync_folder(path.parent)
 
 
+def new_log_name() -> str:
+    """A name that no other log has."""
+    return base64.b32encode(secrets.token_bytes(10)).decode().lower()
+
+
 def _refuse_network(folder: Path) -> None:
     """A lock and an fsync mean too little on a network file system."""
+    kind = file_system(folder)
+    if kind.startswith(_NETWORK):
+        raise StorageError(f"{folder} is on a network file system ({kind}); use a local disk")
+
+
+def file_system(folder: Path) -> str:
+    """The kind of file system a folder is on; "" where that is not known."""
     try:
         mounts = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
-        return  # not Linux; the lock still guards against a second process on this machine
+        return ""  # not Linux; the lock still guards against a second process on this machine
     target = str(folder.resolve())
     best, kind = "", ""
     for line in mounts:
@@ -171,8 +190,7 @@ def _refuse_network(folder: Path) -> None:
         inside = target == point or target.startswith(point.rstrip("/") + "/")
         if inside and len(point) >= len(best):
             best, kind = point, fstype
-    if kind.startswith(_NETWORK):
-        raise StorageError(f"{folder} is on a network file system ({kind}); use a local disk")
+    return kind
 
 
 class FolderLock:

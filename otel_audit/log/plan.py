@@ -77,18 +77,19 @@ def _merged_class(file: HotFile, rules: MergeRules) -> int | None:
 
 
 def _runs(files: Sequence[HotFile], classify: Callable[[HotFile], int | None]) -> list[list[HotFile]]:
-    """Adjacent files of one class and one day; files of class None end a run."""
+    """Adjacent files of one class and one day; files of class None, and rows that are lost, end a run."""
     runs: list[list[HotFile]] = []
     last: tuple[int, str] | None = None
+    end = -1
     for file in files:
         kind = classify(file)
         key = None if kind is None else (kind, file.day)
         if key is not None:
-            if key == last:
+            if key == last and file.name.first == end:
                 runs[-1].append(file)
             else:
                 runs.append([file])
-        last = key
+        last, end = key, file.name.last + 1
     return runs
 
 
@@ -98,7 +99,8 @@ def plan_seal(
     """The oldest hot files to seal into one, or none.
 
     A prefix is due when it reaches the target size, when its UTC day is over (or a file of another day follows: a clock
-    that once stood in the far future must not keep the rest from being sealed), or when `everything` is asked for.
+    that once stood in the far future must not keep the rest from being sealed), when rows after it are lost, or when
+    `everything` is asked for.
     """
     if not files:
         return ()
@@ -106,7 +108,7 @@ def plan_seal(
     taken: list[FileName] = []
     rows = size = 0
     for file in files:
-        if file.day != day:
+        if file.day != day or (taken and file.name.first != taken[-1].last + 1):
             return tuple(taken)
         taken.append(file.name)
         rows += file.name.rows

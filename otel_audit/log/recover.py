@@ -38,7 +38,8 @@ def recover(store: Store, mark: int = 0) -> None:
     temporaries = _temporaries(store.root)
     found = _adopt(store, temporaries, mark)
     for name, tmp in temporaries:
-        _settle_temporary(store, found, name, tmp)
+        if name.log == store.log:
+            _settle_temporary(store, found, name, tmp)
     coverage = resolve(found, lost=store.lost)
     if coverage.next_index < mark:
         raise ArchiveFaultError(f"{store.root}: rows {coverage.next_index}-{mark - 1} are missing")
@@ -60,8 +61,9 @@ def recover(store: Store, mark: int = 0) -> None:
 
 def _adopt(store: Store, temporaries: list[tuple[FileName, Path]], mark: int) -> dict[FileName, Known]:
     """Every published file, read, checked against its name and fsynced: this process vouches for it from now on."""
-    found = scan_files(store.root)
-    strangers = sorted({name.log for name in (*found, *dict(temporaries)) if name.log != store.log})
+    everything = scan_files(store.root)
+    found = {name: path for name, path in everything.items() if name.log == store.log}
+    strangers = sorted({name.log for name in (*everything, *dict(temporaries))} - {store.log, *store.previous})
     if strangers:
         raise ArchiveFaultError(f"{store.root}: files of another log ({', '.join(strangers)})")
     coverage = resolve(found, lost=store.lost)

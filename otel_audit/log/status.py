@@ -18,6 +18,7 @@ from otel_audit.log.held import Held, held
 from otel_audit.log.quarantine import FOLDER
 from otel_audit.log.scrub import read_scrubbed
 from otel_audit.log.streams import FOLDER as STREAMS_FOLDER
+from otel_audit.model.completeness import LostRows
 
 __all__ = ["FolderStatus", "folder_status"]
 
@@ -28,6 +29,8 @@ Progress = Callable[[int, int], None]
 @dataclass(frozen=True, slots=True)
 class FolderStatus:
     """Facts about a data folder. Sizes in bytes, times in µs since 1970; `faults` are sentences, none when all is well.
+
+    `lost`: rows of any of the logs that are accepted as lost.
 
     `duplicates_dropped`: as far as the streams log notes them; releases that had none kept no lasting count.
     `scrub_completed_us`: when the collector had last read every byte back; None for never.
@@ -50,6 +53,7 @@ class FolderStatus:
     checked_files: int = 0
     scrub_completed_us: int | None = None
     faults: list[str] = field(default_factory=list)
+    lost: tuple[LostRows, ...] = ()
 
 
 def folder_status(data_dir: Path, check: bool = False, deep: Progress | None = None) -> FolderStatus:
@@ -67,13 +71,16 @@ def folder_status(data_dir: Path, check: bool = False, deep: Progress | None = N
     if identity is None:
         raise NoLogError(f"{data_dir} holds no otel-audit log")
     listing, footers, faults = _look(data_dir)
-    faults += [f"files of another log: {log}" for log in listing.coverage if log != identity.log]
+    lost = listing.lost
+    own = {identity.log, *identity.previous}
+    faults += [f"files of another log: {log}" for log in listing.coverage if log not in own]
     hidden_checked = _check_hidden(data_dir, listing, footers, faults) if check else 0
     held_now: list[Held] = []
     if has_log(data_dir / FOLDER):
         holding, held_footers, held_faults = _look(data_dir / FOLDER)
         hidden_checked += _check_hidden(data_dir / FOLDER, holding, held_footers, held_faults) if check else 0
         faults += [f"quarantine: {fault}" for fault in held_faults]
+        lost += held.lost
         if not held_faults:
             try:
                 held_now = held(data_dir)
@@ -84,6 +91,7 @@ def folder_status(data_dir: Path, check: bool = False, deep: Progress | None = N
         notes, noted, noted_faults = _look(data_dir / STREAMS_FOLDER)
         hidden_checked += _check_hidden(data_dir / STREAMS_FOLDER, notes, noted, noted_faults) if check else 0
         faults += [f"streams: {fault}" for fault in noted_faults]
+        lost += notes.lost
     scrubbed = read_scrubbed(data_dir)
     faults += [fault for where, fault in scrubbed.damaged.items() if (data_dir / where).exists()]
     if deep is not None:
@@ -110,6 +118,7 @@ def folder_status(data_dir: Path, check: bool = False, deep: Progress | None = N
         checked_files=len(spans) + hidden_checked,
         scrub_completed_us=scrubbed.completed_us or None,
         faults=faults,
+        lost=lost,
     )
 
 

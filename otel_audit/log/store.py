@@ -53,6 +53,7 @@ class Store:
         disk: Disk,
         clock: Callable[[], int],
         lost: Ranges = (),
+        previous: tuple[str, ...] = (),
     ) -> None:
         self.root = root
         self.log = log
@@ -67,6 +68,8 @@ class Store:
         self.settled = False
         self.lost = lost
         """Rows that are accepted as lost."""
+        self.previous = previous
+        """Logs whose files stand here as well, to be read and left alone."""
         self.chain = BEGINNING
         """That of the rows before `next_index`."""
         self._recent: OrderedDict[FileName, pa.Table] = OrderedDict()

@@ -12,7 +12,7 @@ from otel_audit.config import Settings
 from otel_audit.disk import Disk
 from otel_audit.errors import ArchiveFaultError
 from otel_audit.log.budget import Budget
-from otel_audit.log.folder import open_side_log
+from otel_audit.log.folder import open_side_log, read_identity
 from otel_audit.log.health import Health
 from otel_audit.log.held import held
 from otel_audit.log.high_water import HighWater, earlier_mark
@@ -37,10 +37,16 @@ class Stores:
         marks = extent.read_marks(root)
         kept = open_side_log(root / FOLDER, "quarantine", marks.get("quarantine", {}), disk, clock)
         noted = open_side_log(root / STREAMS_FOLDER, "streams", marks.get("streams", {}), disk, clock)
-        lost = extent.read_extent(root).lost
-        self.activity = Store(root, log, COLUMNS, disk, clock, lost.get(log, ()))
-        self.quarantine = Store(root / FOLDER, kept.log, QUARANTINE_COLUMNS, disk, clock, lost.get(kept.log, ()))
-        self.streams = Store(root / STREAMS_FOLDER, noted.log, STREAM_COLUMNS, disk, clock, lost.get(noted.log, ()))
+        lost = extent.read_lost(root)
+        identity = read_identity(root)
+        previous = identity.previous if identity is not None else ()
+        self.activity = Store(root, log, COLUMNS, disk, clock, lost.get(log, ()), previous)
+        self.quarantine = Store(
+            root / FOLDER, kept.log, QUARANTINE_COLUMNS, disk, clock, lost.get(kept.log, ()), kept.previous
+        )
+        self.streams = Store(
+            root / STREAMS_FOLDER, noted.log, STREAM_COLUMNS, disk, clock, lost.get(noted.log, ()), noted.previous
+        )
         self._by_kind = {
             extent.ACTIVITY: self.activity,
             extent.QUARANTINE: self.quarantine,

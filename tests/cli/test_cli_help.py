@@ -22,7 +22,7 @@ EXPECTED = {
     "otel-audit quarantine release", "otel-audit quarantine drop", "otel-audit spool", "otel-audit spool status",
     "otel-audit spool list", "otel-audit spool deliver", "otel-audit spool retry", "otel-audit spool resend",
     "otel-audit spool export", "otel-audit ping", "otel-audit import", "otel-audit import git", "otel-audit demo",
-    "otel-audit settings", "otel-audit backup",
+    "otel-audit settings", "otel-audit backup", "otel-audit repair",
 }  # fmt: skip
 
 

@@ -16,6 +16,8 @@ import pytest
 import requests
 
 from otel_audit.config import load_settings
+from otel_audit.disk import Disk
+from otel_audit.log import place
 from otel_audit.log.backup import back_up
 from otel_audit.log.engine import ActivityLog
 from otel_audit.log.status import folder_status
@@ -99,6 +101,7 @@ def test_each_copy_of_a_busy_folder_opens_with_all_that_was_acknowledged_before(
             way(collector, copy)
             opened = tmp_path / "opened"
             shutil.copytree(copy, opened)
+            place.claim(opened, Disk())  # as `otel-audit repair --moved`
             with ActivityLog.open(opened, settings):
                 there = archived_ids(opened)
             assert acknowledged <= set(there), f"copy {at} lacks records"

@@ -19,6 +19,7 @@ from otel_audit.errors import (
     NotADataFolderError,
     UnwritableError,
 )
+from otel_audit.log import place
 from otel_audit.log.backup import back_up
 from otel_audit.log.engine import ActivityLog
 from otel_audit.log.held import held_records
@@ -43,6 +44,11 @@ def ids(root: Path) -> list[str]:
     return [id_ for table in tables for id_ in table["record_id"].to_pylist()]
 
 
+def take_over(copy: Path) -> None:
+    """Say that a copy is the log from now on, as `otel-audit repair --moved` does."""
+    place.claim(copy, Disk())
+
+
 def expected(last: int) -> list[str]:
     return [f"r-{at}" for at in range(last + 1)]
 
@@ -65,6 +71,7 @@ def test_a_backup_opens_with_every_row_and_takes_the_next(data: Path, tmp_path: 
     assert ids(tmp_path / "copy") == expected(9)
     assert [one.sha256 for one in held_records(tmp_path / "copy")] == [one.sha256 for one in held_records(data)]
     assert folder_status(tmp_path / "copy", check=True).faults == []
+    take_over(tmp_path / "copy")
     append(tmp_path / "copy", 9, 10)  # r-9 is a repeat there as well, though the index of ids was not copied
     assert ids(tmp_path / "copy") == expected(10)
 
@@ -89,6 +96,7 @@ def test_links_take_no_room_where_the_file_system_has_them(data: Path, tmp_path:
     assert (report.copied, report.copied_bytes) == (0, 0)
     assert all(path.stat().st_nlink == 2 for path in (tmp_path / "copy").rglob("*.parquet"))
     assert (tmp_path / "copy" / "log" / "log.json").stat().st_nlink == 1
+    take_over(tmp_path / "copy")
     append(tmp_path / "copy", 10, 12, seal=True)
     assert ids(data) == expected(9)
 
@@ -149,6 +157,7 @@ def test_a_backup_cut_short_anywhere_leaves_the_earlier_one_usable_and_the_next_
             assert status.faults == []
             assert 10 <= status.rows <= 17
             assert status.quarantined >= held
+            take_over(here)
             with ActivityLog.open(here, SETTINGS):
                 assert ids(here) in (expected(status.rows - 1), expected(16))  # or what only lacked its name
         at += 7
@@ -178,6 +187,7 @@ def test_a_damaged_file_is_told_and_the_rest_is_copied(data: Path, tmp_path: Pat
 
 def test_a_copy_that_went_its_own_way_is_not_written_over(data: Path, tmp_path: Path) -> None:
     back_up(data, tmp_path / "copy")
+    take_over(tmp_path / "copy")
     append(tmp_path / "copy", 100, 101)
     append(data, 10, 10)
     before = names(tmp_path / "copy")
@@ -214,5 +224,6 @@ def test_a_target_that_is_something_else_is_refused(data: Path, tmp_path: Path) 
 
 def test_a_target_that_somebody_owns_is_refused(data: Path, tmp_path: Path) -> None:
     back_up(data, tmp_path / "copy")
+    take_over(tmp_path / "copy")
     with ActivityLog.open(tmp_path / "copy", SETTINGS), pytest.raises(FolderLockedError):
         back_up(data, tmp_path / "copy")
