@@ -1,7 +1,6 @@
 """Every error this package raises on purpose: one tree, sorted by whose fault it is.
 
-An application catches a family (`RecordError`, `DeliveryError`, ...), never the leaves. The class attributes are what
-the command line and HTTP answer with. Third-party exceptions do not cross the edge of a room; they are chained.
+An application catches a family (`RecordError`, ...). Third-party exceptions do not cross the edge of a room: chained.
 """
 
 from __future__ import annotations
@@ -13,10 +12,8 @@ class OtelAuditError(Exception):
     """Root of the tree.
 
     Attributes:
-        exit_code: what `otel-audit` exits with (1-125).
-        http_status: what an HTTP answer carries.
-        retryable: True when the same call may succeed later with nothing changed by the caller.
-        advice: what to do next, in one or two sentences.
+        exit_code, http_status: what `otel-audit` exits with (1-125), and what an HTTP answer carries.
+        retryable, advice: whether the same call may succeed later, unchanged; and what to do next.
     """
 
     exit_code: ClassVar[int] = 1

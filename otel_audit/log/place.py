@@ -3,7 +3,7 @@
 What tells a copy from its original is the inode of the identity file. It stays as it is when the folder is renamed, the
 disk mounted elsewhere or under another device number, the machine or container renamed; a copy, a restored backup or a
 move to another file system has another one. Where hard links to the file exist, the folder's own inode decides.
-docs/adr/0014-the-place-of-a-log.md has what was weighed.
+docs/adr/0015-the-place-of-a-log.md has what was weighed.
 """
 
 from __future__ import annotations

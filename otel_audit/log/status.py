@@ -80,7 +80,7 @@ def folder_status(data_dir: Path, check: bool = False, deep: Progress | None = N
         holding, held_footers, held_faults = _look(data_dir / FOLDER)
         hidden_checked += _check_hidden(data_dir / FOLDER, holding, held_footers, held_faults) if check else 0
         faults += [f"quarantine: {fault}" for fault in held_faults]
-        lost += held.lost
+        lost += holding.lost
         if not held_faults:
             try:
                 held_now = held(data_dir)

@@ -52,7 +52,7 @@ FAILING = (
     "append --actor a --owner o --action {evil} --entity T 1 --endpoint {peer} --timeout 1", "settings --side {evil}",
     "ping --endpoint {peer} --timeout 1", "gaps --expect {evil}", "append --metadata {evil}", "sql {evil}",
     "backup {evil} --data {evil} --quiet", "files --data {evil}", "export --data {evil}", "export --format {evil}",
-    "export --url {peer} --format jsonl", "gaps --data {data} --settle {evil} --reason {evil}",
+    "export --url {peer} --format jsonl", "gaps --data {data} --settle {evil} --reason {evil}", "repair --data {evil}",
 )  # fmt: skip
 OTHERS = (
     "quarantine show {held}", "spool export --part parked", "spool export", "seal --data {data}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -134,6 +135,15 @@ def test_a_copied_folder_is_not_opened_before_somebody_says_what_it_is(tmp_path:
     assert "--moved" in invoke("repair", "--data", str(copied)).err
     with DuckDBReader(copied) as reader:
         assert reader.count() == 3
+    ActivityLog.open(root, SETTINGS).close()
+
+
+def test_a_copy_made_of_hard_links_is_refused_too(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    fill(root)
+    shutil.copytree(root, tmp_path / "linked", copy_function=os.link)
+    with pytest.raises(CopiedFolderError):
+        ActivityLog.open(tmp_path / "linked", SETTINGS)
     ActivityLog.open(root, SETTINGS).close()
 
 
