@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -19,7 +21,7 @@ from otel_audit.cli.running import ask, owner_url
 from otel_audit.config import load_settings
 from otel_audit.errors import NoLogError
 from otel_audit.log.folder import read_identity
-from otel_audit.log.held import HeldRecord, held_records
+from otel_audit.log.held import HeldRecord, held, held_records
 
 __all__ = ["add_to"]
 
@@ -31,7 +33,10 @@ _SHOWN = (
     Shown("bytes", "bytes", right=True),
     Shown("why", "reason", style="yellow"),
 )
-_COLUMNS = ("sha256", "recorded_at", "received_from", "bytes", "reason")
+_COLUMNS = ("sha256", "recorded_at", "received_from", "service_name", "bytes", "reason")
+_CAUSE_COLUMNS = ("service", "cause", "records")
+_RECORD_ID = re.compile(r"with id .* and", re.DOTALL)
+_NUMBER = re.compile(r"(?<![\w.])-?[0-9]+(?![\w.])")
 
 HashArgument = Annotated[str, typer.Argument(metavar="SHA256", help="The record's hash, or the beginning of it.")]
 
@@ -44,7 +49,14 @@ def add_to(app: typer.Typer) -> None:
         no_args_is_help=True,
     )
     app.add_typer(group, name="quarantine")
-    group.command("list", epilog=examples("otel-audit quarantine list --data audit-data --format jsonl"))(_list)
+    group.command(
+        "list",
+        epilog=examples(
+            "otel-audit quarantine list --data audit-data --format jsonl",
+            "otel-audit quarantine list --causes",
+            "otel-audit quarantine list --service shop --reason conflict --limit 10",
+        ),
+    )(_list)
     group.command(
         "show",
         epilog=examples("otel-audit quarantine show 3fa9", "otel-audit quarantine show 3fa9 --raw > request.bin"),
@@ -53,22 +65,54 @@ def add_to(app: typer.Typer) -> None:
     group.command("drop", epilog=examples("otel-audit quarantine drop 3fa9"))(_drop)
 
 
-def _list(data: DataOption = None, format: FormatOption = None) -> None:
+def _list(
+    data: DataOption = None,
+    reason: Annotated[
+        str | None, typer.Option("--reason", metavar="TEXT", help="Only those whose reason has this text in it.")
+    ] = None,
+    service: Annotated[
+        str | None, typer.Option("--service", metavar="NAME", help="Only those of this service, or else of this peer.")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, metavar="N", help="Only the N that have waited longest.")
+    ] = None,
+    causes: Annotated[bool, typer.Option("--causes", help="Count them by service and cause instead.")] = False,
+    format: FormatOption = None,
+) -> None:
     """What is held, oldest first."""
-    rows = (
+    found = [
+        one
+        for one in held(_folder(data))
+        if (reason is None or reason in one.reason) and (service is None or service == one.source)
+    ]
+    if causes:
+        counted = Counter((one.source, _cause(one.reason)) for one in found)
+        rows: list[dict[str, object]] = [
+            {"service": source, "cause": cause, "records": count}
+            for (source, cause), count in counted.most_common(limit)
+        ]
+        write_rows(rows, columns=_CAUSE_COLUMNS, format=format, empty="nothing is held")
+        return
+    rows = [
         {
-            "sha256": held.sha256,
-            "short": held.sha256[:_SHORT],
-            "recorded_at": held.recorded_at,
-            "received_from": held.received_from,
-            "bytes": len(held.request),
-            "reason": held.reason,
+            "sha256": one.sha256,
+            "short": one.sha256[:_SHORT],
+            "recorded_at": one.recorded_at,
+            "received_from": one.received_from,
+            "service_name": one.service_name,
+            "bytes": one.request_bytes,
+            "reason": one.reason,
         }
-        for held in held_records(_folder(data))
-    )
+        for one in found[:limit]
+    ]
     if format_for(format, sys.stdout) is not Format.TABLE:
-        rows = ({name: row[name] for name in _COLUMNS} for row in rows)
+        rows = [{name: row[name] for name in _COLUMNS} for row in rows]
     write_rows(rows, _SHOWN, columns=_COLUMNS, format=format, empty="nothing is held")
+
+
+def _cause(reason: str) -> str:
+    """A reason without what differs from one record to the next."""
+    return _NUMBER.sub("…", _RECORD_ID.sub("with id … and", reason))
 
 
 def _show(
@@ -77,16 +121,16 @@ def _show(
     raw: Annotated[bool, typer.Option("--raw", help="The OTLP request itself, as bytes.")] = False,
 ) -> None:
     """One held record: why it is held, and the OTLP request as it came."""
-    held = _one(sha256, data)
+    found = _one(sha256, data)
     if raw:
-        sys.stdout.buffer.write(held.request)
+        sys.stdout.buffer.write(found.request)
         return
     shown = {
-        "sha256": held.sha256,
-        "recorded_at": held.recorded_at,
-        "received_from": held.received_from,
-        "reason": held.reason,
-        "request": _request_json(held.request),
+        "sha256": found.sha256,
+        "recorded_at": found.recorded_at,
+        "received_from": found.received_from,
+        "reason": found.reason,
+        "request": _request_json(found.request),
     }
     typer.echo(json_text(shown, indent=2))
 
@@ -102,18 +146,18 @@ def _drop(sha256: HashArgument, data: DataOption = None) -> None:
 
 
 def _decide(sha256: str, data: DataOption, decision: str) -> None:
-    held = _one(sha256, data)
+    found = _one(sha256, data)
     folder = _folder(data)
     url = owner_url(folder)
     if url is not None:
-        ask(url, f"/admin/quarantine/{held.sha256}/{decision}")
+        ask(url, f"/admin/quarantine/{found.sha256}/{decision}")
     else:
         with bootstrap.open_log(load_settings(data_dir=str(folder))) as log:
             if decision == "release":
-                log.decisions.release(held.sha256)
+                log.decisions.release(found.sha256)
             else:
-                log.decisions.drop(held.sha256)
-    typer.echo(f"{'released' if decision == 'release' else 'dropped'} {held.sha256}")
+                log.decisions.drop(found.sha256)
+    typer.echo(f"{'released' if decision == 'release' else 'dropped'} {found.sha256}")
 
 
 def _one(sha256: str, data: DataOption) -> HeldRecord:
