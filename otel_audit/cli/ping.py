@@ -10,7 +10,7 @@ import typer
 
 from otel_audit import bootstrap
 from otel_audit.cli.examples import examples
-from otel_audit.cli.options import FormatOption
+from otel_audit.cli.options import DataOption, EndpointOption, FormatOption, UrlOption, check_one_source
 from otel_audit.cli.output import Shown, printable, write_rows
 from otel_audit.cli.sending import opened_repo
 from otel_audit.config import load_settings
@@ -38,18 +38,15 @@ def add_to(app: typer.Typer) -> None:
         "ping",
         epilog=examples(
             "otel-audit ping",
-            "otel-audit ping --record --endpoint http://127.0.0.1:14318 --reader audit-data",
+            "otel-audit ping --record --endpoint http://127.0.0.1:14318 --data audit-data",
         ),
     )(_ping)
 
 
 def _ping(
-    endpoint: Annotated[
-        str | None, typer.Option("--endpoint", metavar="URL", help="OTLP endpoint; default the configured one.")
-    ] = None,
-    reader: Annotated[
-        str | None, typer.Option("--reader", metavar="URL|PATH", help="Where to read.", show_default=False)
-    ] = None,
+    endpoint: EndpointOption = None,
+    data: DataOption = None,
+    url: UrlOption = None,
     record: Annotated[
         bool, typer.Option("--record", help="Append a record, which stays in the archive, and read it back.")
     ] = False,
@@ -60,6 +57,8 @@ def _ping(
 
     An OTLP server between here and the collector answers for itself. With --record a system record goes the whole way.
     """
+    check_one_source(data, url)
+    reader = url if data is None else str(data)
     settings = load_settings(endpoint=endpoint, reader=reader)
     target = bootstrap.endpoint_of(settings)
     legs = _Legs()

@@ -151,6 +151,7 @@ def test_one_word_means_one_thing_in_all_commands() -> None:
                 if flag in parameter.opts:
                     assert parameter.metavar == metavar, name
                     assert meaning in parameter.help or flag == "--data", f"{name} {flag}: {parameter.help}"
+            assert not {"--reader", "--collector", "--ca"} & set(parameter.opts), name
 
 
 def test_the_beginning_of_a_streams_id_in_a_table_names_it(

@@ -48,7 +48,7 @@ FAILING = (
     "get record x --url {peer}", "status --data {evil}", "quarantine show {evil}", "quarantine release {evil}",
     "quarantine drop {evil}", "spool list --spool-dir {evil}", "spool retry --stream {evil}", "import git {evil}",
     "spool retry --endpoint {peer} --timeout 1 --quiet",
-    "spool resend --missing --reader {peer} --quiet", "seal --url {peer}", "seal --data {evil}",
+    "spool resend --missing --url {peer} --quiet", "seal --url {peer}", "seal --data {evil}",
     "append --actor a --owner o --action {evil} --entity T 1 --endpoint {peer} --timeout 1", "settings --side {evil}",
     "ping --endpoint {peer} --timeout 1", "gaps --expect {evil}", "append --metadata {evil}", "sql {evil}",
     "backup {evil} --data {evil} --quiet", "files --data {evil}", "export --data {evil}", "export --format {evil}",

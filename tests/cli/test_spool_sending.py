@@ -292,7 +292,7 @@ def test_an_ambiguous_or_turned_round_choice_is_an_error(run: Run, spool: Filled
         ("--from", "1"),
         ("--missing", "--from", "1"),
         ("--stream", "s1", "--data", "x"),
-        ("--missing", "--reader", "x", "--data", "y"),
+        ("--missing", "--url", "x", "--data", "y"),
     ],
 )
 def test_flags_that_do_not_go_together_are_refused(run: Run, words: tuple[str, ...]) -> None:

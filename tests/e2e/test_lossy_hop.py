@@ -87,7 +87,7 @@ def test_what_a_hop_lost_after_answering_for_it_is_named_and_sent_again(tmp_path
 
         hop.lose()
         resend = ("spool", "resend", "--missing", "--spool-dir", spool, "--endpoint", hop.url)
-        healed = otel_audit(*resend, "--reader", collector.url)
+        healed = otel_audit(*resend, "--url", collector.url)
         assert healed.returncode == 0, healed.stderr
         assert json.loads(healed.stdout) == {"wanted": 20, "delivered": 20, "refused": 0, "state": "forwarded"}
         until_archived(collector, RECORDS)
@@ -97,7 +97,7 @@ def test_what_a_hop_lost_after_answering_for_it_is_named_and_sent_again(tmp_path
         expect.write_text(status.stdout, encoding="utf-8")
         clean = otel_audit("gaps", "--url", collector.url, "--wait", "0", "--expect", str(expect))
         assert (clean.returncode, clean.stdout) == (0, "")
-        again = otel_audit(*resend, "--reader", collector.url)
+        again = otel_audit(*resend, "--url", collector.url)
         assert json.loads(again.stdout)["delivered"] == 0
         with HttpReader(collector.url) as reader:
             (whole,) = reader.stream_reports()

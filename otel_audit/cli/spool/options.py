@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from otel_audit.cli.options import EndpointOption
 from otel_audit.config import Settings, load_settings
 from otel_audit.delivery.making import spool_root
 from otel_audit.errors import QueryError
@@ -19,9 +20,6 @@ SpoolOption = Annotated[
 ]
 StreamOption = Annotated[
     str | None, typer.Option("--stream", metavar="ID", help="Only this stream; the beginning of its id is enough.")
-]
-EndpointOption = Annotated[
-    str | None, typer.Option("--endpoint", metavar="URL", help="OTLP endpoint; default the configured one.")
 ]
 
 

@@ -11,7 +11,7 @@ import typer
 from otel_audit import bootstrap
 from otel_audit.cli.examples import examples
 from otel_audit.cli.numbers import shown_ranges
-from otel_audit.cli.options import FormatOption
+from otel_audit.cli.options import FormatOption, check_one_source
 from otel_audit.cli.output import printable
 from otel_audit.cli.spool.options import EndpointOption, SpoolOption, StreamOption, matching
 from otel_audit.cli.spool.sending import (
@@ -44,7 +44,7 @@ def add_to(group: typer.Typer) -> None:
         "resend",
         epilog=examples(
             "otel-audit spool resend --missing",
-            "otel-audit spool resend --missing --reader http://10.0.0.7:4318",
+            "otel-audit spool resend --missing --url http://10.0.0.7:4318",
             "otel-audit spool resend --stream 019ab4f2 --from 57 --to 60",
         ),
     )(_resend)
@@ -62,13 +62,10 @@ def _resend(
     last: Annotated[
         int | None, typer.Option("--to", min=1, metavar="N", help="Of one stream: up to this number.")
     ] = None,
-    reader: Annotated[
-        str | None,
-        typer.Option("--reader", metavar="URL|PATH", help="With --missing: whom to ask; default the configured one."),
-    ] = None,
     data: Annotated[
         Path | None, typer.Option("--data", metavar="PATH", help="With --missing: ask this data folder.")
     ] = None,
+    url: Annotated[str | None, typer.Option("--url", metavar="URL", help="With --missing: ask this collector.")] = None,
     endpoint: EndpointOption = None,
     any_endpoint: AnyEndpointOption = False,
     timeout: TimeoutOption = 60.0,
@@ -80,14 +77,14 @@ def _resend(
     They keep their numbers, and a collector that has them drops them as repeats. Leaves with a code above 0 when a
     missing number is not in this spool, or not answered for.
     """
-    _check_flags(missing, stream, first, last, reader, data)
+    _check_flags(missing, stream, first, last, url, data)
     settings, root, target = target_of(spool_dir, endpoint)
     found = survey(root).streams
     chosen = set(matching([one.stream_id for one in found], stream))
     streams = [one for one in found if one.stream_id in chosen]
     if missing:
         address = None if any_endpoint else public_url(target.url)
-        asked = reader if data is None else str(data)
+        asked = url if data is None else str(data)
         wanted = _missing(streams, asked, endpoint, address)
     else:
         wanted = _named(streams, first, last)
@@ -108,17 +105,16 @@ def _resend(
 
 
 def _check_flags(
-    missing: bool, stream: str | None, first: int | None, last: int | None, reader: str | None, data: Path | None
+    missing: bool, stream: str | None, first: int | None, last: int | None, url: str | None, data: Path | None
 ) -> None:
     ranged = first is not None or last is not None
     if not missing and stream is None:
         raise typer.BadParameter("give --missing, or --stream with --from and --to")
     if missing and ranged:
         raise typer.BadParameter("--missing finds the numbers itself; leave --from and --to out")
-    if not missing and (reader is not None or data is not None):
-        raise typer.BadParameter("--reader and --data go with --missing")
-    if reader is not None and data is not None:
-        raise typer.BadParameter("give --reader or --data, not both")
+    if not missing and (url is not None or data is not None):
+        raise typer.BadParameter("--data and --url go with --missing")
+    check_one_source(data, url)
 
 
 def _missing(
