@@ -24,7 +24,7 @@ from otel_audit.model.problem_json import PROBLEM_MEDIA_TYPE, problem_from_error
 __all__ = ["Reads"]
 
 _PIECE_BYTES = 64 << 10
-_START_S = 10.0
+_START_S = 20.0
 _GRACE_S = 5.0
 _POLL_S = 0.05
 _WHY = "the process that answers reads ended; it is started again"

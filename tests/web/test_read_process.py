@@ -91,6 +91,7 @@ def read_process(collector: Collector) -> Any:
 
 
 def test_a_read_sees_what_was_acknowledged_before_it_and_runs_in_another_process(collector: Collector) -> None:
+    eventually(lambda: read_process(collector).path)
     (record_id,) = append(collector.url, {"n": 1})
     assert requests.get(f"{collector.url}{RECORDS}/{record_id}", timeout=30).json()["metadata"] == {"n": 1}
     pid = read_process(collector).pid
@@ -164,7 +165,7 @@ def process(folder: Path, **settings: object) -> Iterator[tuple[subprocess.Popen
 @pytest.mark.slow
 def test_the_process_and_its_folder_go_with_a_killed_collector(tmp_path: Path) -> None:
     with process(tmp_path) as (collector, url):
-        assert requests.get(f"{url}{RECORDS}", timeout=60).status_code == 200
+        eventually(lambda: requests.get(f"{url}{RECORDS}", timeout=60).status_code == 200)
         pids = set(children(collector.pid))
         assert pids
         assert list((tmp_path / "tmp").iterdir())
@@ -176,6 +177,7 @@ def test_the_process_and_its_folder_go_with_a_killed_collector(tmp_path: Path) -
 def test_a_client_that_does_not_take_its_answer_holds_up_no_stop(tmp_path: Path) -> None:
     with process(tmp_path, stop_timeout_s=1) as (collector, url), ExitStack() as slow:
         append(url, *({"text": "x" * 60_000} for _ in range(200)))
+        eventually(lambda: requests.get(f"{url}{RECORDS}?limit=1", timeout=60).status_code == 200)
         for _ in range(3):
             client = slow.enter_context(closing(http.client.HTTPConnection(urlsplit(url).netloc, timeout=60)))
             client.request("GET", f"{RECORDS}?limit=200")
