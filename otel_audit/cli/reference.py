@@ -153,6 +153,8 @@ def errors_page() -> str:
         _NOTE,
         "One tree, sorted by whose fault it is; catch a family. `retryable` means that the same call may succeed later "
         "with nothing changed by the caller. On the command line an error is `error: …` and the advice, on stderr.",
+        "Exit codes of the command line: 0 done; 1 a fault in otel-audit, or whoever read the output closed it; 2 the "
+        "command line itself is wrong; 130 interrupted; else the error's own, from the table.",
         table(("error", "exit code", "HTTP", "retryable", "what happened", "what to do"), rows),
     ]
     return "\n\n".join(parts) + "\n"
