@@ -6,6 +6,7 @@ A record has its number when it is durable, and not before: what fails takes non
 from __future__ import annotations
 
 import os
+import stat
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -36,8 +37,25 @@ def open_spool(root: Path, folders: Sequence[str], disk: Disk) -> None:
             wanted.pop()
         for folder in (*reversed(wanted), *(root / name for name in folders)):
             disk.make_folder(folder, FOLDER_MODE)
+        _check_owner(root, folders)
     except (UnwritableError, OSError) as error:
         raise SpoolUnwritableError(str(error)) from error
+
+
+def _check_owner(root: Path, folders: Sequence[str]) -> None:
+    """Refuse what another user could have put there, to read the records or to have them written elsewhere.
+
+    The spool itself may be a mounted volume, which root owns, or a link that we or root have made. Raises OSError.
+    """
+    me = os.geteuid()
+    for owner in {root.lstat().st_uid, root.stat().st_uid} - {me, 0}:
+        raise PermissionError(f"{root} belongs to another user ({owner})")
+    for folder in (root / name for name in folders):
+        status = folder.lstat()
+        if stat.S_ISLNK(status.st_mode):
+            raise PermissionError(f"{folder} is a link; the folders of a spool must be folders")
+        if status.st_uid != me:
+            raise PermissionError(f"{folder} belongs to another user ({status.st_uid})")
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,33 @@ def test_a_spool_is_made_with_all_the_folders_above_it_and_is_ours_alone(tmp_pat
     open_spool(root, POOLS, Disk())
 
 
+@pytest.mark.parametrize("name", POOLS)
+def test_a_folder_of_the_spool_that_is_a_link_is_refused(tmp_path: Path, name: str) -> None:
+    root = tmp_path / "spool"
+    root.mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (root / name).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(SpoolUnwritableError, match="is a link"):
+        open_spool(root, POOLS, Disk())
+
+
+def test_a_spool_may_be_reached_by_a_link_of_our_own(tmp_path: Path) -> None:
+    (tmp_path / "volume").mkdir()
+    (tmp_path / "spool").symlink_to(tmp_path / "volume")
+    open_spool(tmp_path / "spool", POOLS, Disk())
+    assert sorted(path.name for path in (tmp_path / "volume").iterdir()) == sorted(POOLS)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give folders to others")
+@pytest.mark.parametrize("name", ["", *POOLS])
+def test_a_folder_of_another_user_is_refused(tmp_path: Path, name: str) -> None:
+    root = tmp_path / "spool"
+    open_spool(root, POOLS, Disk())
+    os.chown(root / name, 65534, 65534)
+    with pytest.raises(SpoolUnwritableError, match="belongs to another user"):
+        open_spool(root, POOLS, Disk())
+
+
 def test_a_folder_that_is_there_already_is_made_durable_as_well(tmp_path: Path) -> None:
     """Whoever made it may have ended before it was; and the record that is promised in it is ours."""
     synced: list[Path] = []
