@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,6 @@ from otel_audit.archive.names import Stage
 from otel_audit.config import Settings, load_settings
 from otel_audit.disk import Disk
 from otel_audit.errors import StorageError, UnwritableError
-from otel_audit.log import saying
 from otel_audit.log.engine import ActivityLog
 from otel_audit.log.health import Health
 from otel_audit.log.writer import Writer
@@ -108,15 +108,15 @@ def test_a_log_below_the_mark_takes_nothing_and_says_why(tmp_path: Path) -> None
         assert log.not_ready_reason == ""
 
 
-class Mute:
-    """A logger whose lines cannot be written."""
+class Mute(logging.Handler):
+    """A handler whose lines cannot be written, and that lets it be known."""
 
-    def __getattr__(self, level: str) -> Any:
+    def emit(self, record: logging.LogRecord) -> None:
         raise OSError(28, os.strerror(28))
 
 
 def test_a_thread_outlives_the_line_it_could_not_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(saying, "_log", Mute())
+    monkeypatch.setattr(logging.getLogger("otel_audit.log"), "handlers", [Mute()])
     real, calls = Writer.write, []
 
     def once_broken(self: Writer, requests: Any) -> Any:
