@@ -51,7 +51,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "gaps": ("gaps", "Per producer's stream: which of the numbers it gave are archived, missing, awaited."),
     "seal": ("seal", "Seal everything committed so far; a running collector is asked to do it."),
-    "repair": ("repair", "Say what keeps a data folder from being opened, and decide about it."),
+    "repair": (
+        "repair",
+        "Say what keeps a data folder from being opened, and decide about it. The collector must be stopped.",
+    ),
     "backup": (
         "backup",
         "Copy a data folder so that the copy opens, also beside a running collector; read back what was copied.",
