@@ -1,7 +1,6 @@
 """The outbox on disk (durability `disk` and `process`): what `append` took survives this process.
 
-The sender reads from the files, so memory stays small however long a peer is away. Beside its own stream it delivers
-what dead processes left in the same spool, and what is to be sent again.
+The sender reads from the files: its own stream, what dead processes left there, and what is to be sent again.
 """
 
 from __future__ import annotations
@@ -29,8 +28,7 @@ from otel_audit.spool.stream import OwnStream
 __all__ = ["SpoolOutbox"]
 
 _LOOK_ROUND_S = 5.0
-_WRITERS = 8
-"""Tasks that append at the same time share writes, so a few threads keep the disk as busy as many."""
+_WRITERS = 8  # tasks that append at the same time share writes: a few threads keep the disk as busy as many
 
 
 class SpoolOutbox(Outbox):
@@ -41,8 +39,7 @@ class SpoolOutbox(Outbox):
         open_stream: makes a stream of our own.
         mark: makes a marker: stream, state, highest number given.
         backlog: what others left there.
-        max_bytes: what all undelivered records in the spool may take.
-        batch_records, batch_bytes, batch_delay_s: as for the outbox in memory.
+        max_bytes: what all undelivered records in the spool may take; the rest is as for the outbox in memory.
     """
 
     _look_again_s = FULL_LOOK_S
@@ -61,15 +58,15 @@ class SpoolOutbox(Outbox):
         heartbeat_s: float = 0.0,
     ) -> None:
         super().__init__(heartbeat_s)
-        self.kept = str(pools.root)
-        self._pools, self._backlog = pools, backlog
+        self.kept, self._pools, self._backlog = str(pools.root), pools, backlog
         self._own = Own(open_stream, pools, mark, backlog.resource, backlog.damaged, self._await_apart)
         self._room = Room(max_bytes, lambda: pools.undelivered_bytes(self._own.folders))
         self._batch_records, self._batch_bytes, self._batch_delay_s = batch_records, batch_bytes, batch_delay_s
         self._oldest_s = self._look_round_s = 0.0
         self._apart = 0
         self._held = Refused()
-        self._threads: ThreadPoolExecutor | None = None
+        # Threads of our own: the loop's may all be busy with handlers that wait for this very append. None runs yet.
+        self._writers = ThreadPoolExecutor(_WRITERS, thread_name_prefix="otel-audit-append")
 
     # --- in ---
 
@@ -88,17 +85,10 @@ class SpoolOutbox(Outbox):
 
     async def _aenter(self, records: Sequence[bytes], size: int, place: object) -> int:
         try:
-            entering = asyncio.get_running_loop().run_in_executor(self._writers(), self._enter, records, size, place)
+            entering = asyncio.get_running_loop().run_in_executor(self._writers, self._enter, records, size, place)
         except RuntimeError:  # no thread can be had: the interpreter shuts down
             return self._enter(records, size, place)
         return await asyncio.shield(entering)  # a thread that writes cannot be called back, and gives back the room
-
-    def _writers(self) -> ThreadPoolExecutor:
-        """Threads of our own: those of the loop may all be busy with handlers that wait for this very append."""
-        with self._lock:
-            if self._threads is None:
-                self._threads = ThreadPoolExecutor(_WRITERS, thread_name_prefix="otel-audit-append")
-            return self._threads
 
     def _enter(self, records: Sequence[bytes], size: int, place: object) -> int:
         """Returns 0 for an append from within another one in the same thread: see `Own.write`."""
@@ -128,8 +118,7 @@ class SpoolOutbox(Outbox):
         """Records up to `last` are in the stream, and perhaps delivered already."""
         if last > self._settled:
             self._room.keep(last, size)
-        idle = self._settled >= self._entered
-        if idle:
+        if idle := self._settled >= self._entered:
             self._oldest_s = time.monotonic()
         self._entered = max(self._entered, last)
         if idle or self._batch_full():
@@ -323,9 +312,7 @@ class SpoolOutbox(Outbox):
         """See `Outbox.let_go`; what is not delivered, the next process delivers."""
         self._backlog.let_go()
         self._own.let_go()
-        with self._lock:
-            if self._threads is not None:
-                self._threads.shutdown(wait=False)
+        self._writers.shutdown(wait=False)
 
     def abandon(self) -> None:
         """See `Outbox.abandon`."""

@@ -40,13 +40,15 @@ from otel_audit.model.problem_json import PROBLEM_MEDIA_TYPE, problem_type
 from otel_audit.model.reading import RecordReads, Selection
 from otel_audit.model.record import ActivityRecord
 from otel_audit.model.record_json import format_position, page_from_json, record_from_json
-from otel_audit.model.streams import StreamReport, reports_from_json
+from otel_audit.model.streams import StreamReport
 from otel_audit.repos.http_query import Query, filter_query
+from otel_audit.repos.http_streams import read_reports
 
 __all__ = ["HttpReader"]
 
 _PREFIX = "/v1/audit"
 _CONNECTIONS = 32
+_MOST_VALUES = 100_000
 _MOST_URL = 60_000
 """A collector takes heads of 64 KiB."""
 _SURELY_TAKEN = 4_000
@@ -158,7 +160,11 @@ class HttpReader(RecordReads):
         asked = filter_query(where)
         if asked is None:
             return {}
-        answered = self._get("/count", [*asked, ("by", field)])
+        answered = self._get("/count", [*asked, ("by", field), ("limit", str(_MOST_VALUES))])
+        if answered.get("others"):
+            raise ReaderUnavailableError(
+                f"{field} has more than {_MOST_VALUES} values here; ask for less at once, or read the data folder"
+            )
         rows = answered.get("counts")
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             raise self._unlike_ours("no list of counts")
@@ -183,7 +189,7 @@ class HttpReader(RecordReads):
             # Several are picked from one answer instead: the server reads its whole log for each question.
             query.extend(("stream_id", stream_id) for stream_id in wanted)
         try:
-            reports = reports_from_json(self._get("/streams", query))
+            reports = read_reports(lambda page: self._get("/streams", page), query)
         except InvalidRecordError as error:
             raise self._unlike_ours(f"streams that cannot be read ({error})") from error
         return [report for report in reports if wanted is None or report.stream_id in wanted]

@@ -23,7 +23,8 @@ from otel_audit.model.pages import Cursor, Page, format_cursor
 from otel_audit.model.problem_json import problem_from_error
 from otel_audit.model.record import ActivityRecord, EntityRef
 from otel_audit.model.record_json import page_to_json, record_to_json
-from otel_audit.model.streams import StreamReport, reports_to_json
+from otel_audit.model.streams import StreamReport
+from otel_audit.web.limited import streams_to_json
 
 __all__ = [
     "ANSWERS",
@@ -139,8 +140,8 @@ ANSWERS: Mapping[str, Mapping[str, Any]] = {
         },
     },
     "listStreams": {
-        f"{PREFIX}/streams?incomplete=true": reports_to_json([STREAM]),
-        f"{PREFIX}/streams?stream_id={_WHOLE.stream_id}": reports_to_json([_WHOLE]),
+        f"{PREFIX}/streams?incomplete=true": streams_to_json([STREAM], "", 1),
+        f"{PREFIX}/streams?stream_id={_WHOLE.stream_id}": streams_to_json([_WHOLE], "", 1),
     },
     "getCompleteness": {f"{PREFIX}/completeness": completeness_to_json(COMPLETENESS)},
 }

@@ -23,7 +23,11 @@ from otel_audit.web.examples import FIRST, NEXT_CURSOR, SECOND, STREAM
 
 __all__ = [
     "DEFAULT_LIMIT",
+    "DEFAULT_STREAMS",
+    "DEFAULT_VALUES",
     "FILTERS",
+    "MAX_STREAMS",
+    "MAX_VALUES",
     "Parameter",
     "documented",
     "parse_flag",
@@ -34,6 +38,8 @@ __all__ = [
 ]
 
 DEFAULT_LIMIT = 100
+DEFAULT_VALUES, MAX_VALUES = 10_000, 100_000
+DEFAULT_STREAMS, MAX_STREAMS = 1_000, 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +118,24 @@ _AFTER = Parameter(
     "or `:-1` for the beginning. Takes neither `cursor` nor `order`.",
     ":-1",
 )
+_MOST_VALUES = Parameter(
+    "limit",
+    "With `by`: most values in the answer; the rest is summed up in `others`.",
+    10,
+    {"type": "integer", "minimum": 1, "maximum": MAX_VALUES, "default": DEFAULT_VALUES},
+)
 _BY = Parameter("by", "Count per value of this field.", "action", {"type": "string", "enum": list(COUNT_FIELDS)})
 
 _STREAM_ID = Parameter("stream_id", "Only this stream.", STREAM.stream_id, _ID)
+_MOST_STREAMS = Parameter(
+    "limit",
+    "Most streams in the answer.",
+    100,
+    {"type": "integer", "minimum": 1, "maximum": MAX_STREAMS, "default": DEFAULT_STREAMS},
+)
+_STREAM_CURSOR = Parameter(
+    "cursor", "`next_cursor` of the page before.", "2026-11-24T09:40:00.000000Z 019ab4f2-3b00-7000-8000-00000000000a"
+)
 _INCOMPLETE = Parameter(
     "incomplete",
     "`true`: only streams with numbers missing, awaited or implausible.",
@@ -136,8 +157,8 @@ _PATH: dict[str, Parameter] = {
 
 SEARCH: tuple[Parameter, ...] = (*FILTERS, _SINCE, _UNTIL, _LIMIT, _CURSOR, _PAGE_ORDER, _AFTER)
 LIST: tuple[Parameter, ...] = (_LIMIT, _SINCE, _UNTIL, _LIST_ORDER)
-COUNT: tuple[Parameter, ...] = (*FILTERS, _SINCE, _UNTIL, _BY)
-STREAMS: tuple[Parameter, ...] = (_STREAM_ID, _INCOMPLETE)
+COUNT: tuple[Parameter, ...] = (*FILTERS, _SINCE, _UNTIL, _BY, _MOST_VALUES)
+STREAMS: tuple[Parameter, ...] = (_STREAM_ID, _INCOMPLETE, _MOST_STREAMS, _STREAM_CURSOR)
 
 
 def documented(query: Sequence[Parameter], path: Sequence[str] = ()) -> dict[str, Any]:
@@ -190,15 +211,15 @@ def read_filter(values: Mapping[str, str]) -> Filter | None:
     return Filter(**known) if known else None
 
 
-def parse_limit(values: Mapping[str, str]) -> int:
+def parse_limit(values: Mapping[str, str], default: int = DEFAULT_LIMIT, most: int = MAX_PAGE) -> int:
     """`limit`, or its default.
 
     Raises:
         InvalidFilterError: not digits, or out of range.
     """
-    text = values.get("limit", str(DEFAULT_LIMIT))
-    if not (text.isascii() and text.isdigit() and len(text) <= 9 and 1 <= int(text) <= MAX_PAGE):
-        raise InvalidFilterError(f"limit: must be a whole number from 1 to {MAX_PAGE}, not {text[:64]!r}")
+    text = values.get("limit", str(default))
+    if not (text.isascii() and text.isdigit() and len(text) <= 9 and 1 <= int(text) <= most):
+        raise InvalidFilterError(f"limit: must be a whole number from 1 to {most}, not {text[:64]!r}")
     return int(text)
 
 

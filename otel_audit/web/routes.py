@@ -14,14 +14,14 @@ from fastapi import APIRouter, Request, Response
 from otel_audit.errors import InvalidFilterError, RecordNotFoundError
 from otel_audit.model.completeness import completeness_to_json
 from otel_audit.model.filters import Filter, checked_order, entity_filter
-from otel_audit.model.ids import MAX_ID_CHARS, Id, format_id, parse_id
+from otel_audit.model.ids import MAX_ID_CHARS, Id, parse_id
 from otel_audit.model.pages import Page
 from otel_audit.model.problem_json import PROBLEM_MEDIA_TYPE, problem_from_error
 from otel_audit.model.record_json import parse_position, record_to_json
-from otel_audit.model.streams import reports_to_json
 from otel_audit.ports import ActivityLogReader, StreamReader
 from otel_audit.web import parameters, schemas
 from otel_audit.web.examples import ANSWERS, PREFIX, PROBLEMS, UNAVAILABLE
+from otel_audit.web.limited import counts_to_json, streams_to_json
 from otel_audit.web.paths import path_names
 from otel_audit.web.pieces import page_answer
 from otel_audit.web.problems import AuditRoute, ElsewhereRoute, answer, unknown_path
@@ -144,9 +144,8 @@ def create_router(reader: ActivityLogReader, *, time_limit_s: float | None = Non
         where = parameters.read_filter(values)
         if "by" not in values:
             return answer({"count": reader.count(where)})
-        counts = reader.count_by(values["by"], where)
-        rows = [{"value": None if value is None else format_id(value), "count": n} for value, n in counts.items()]
-        return answer({"count": sum(counts.values()), "field": values["by"], "counts": rows})
+        most = parameters.parse_limit(values, parameters.DEFAULT_VALUES, parameters.MAX_VALUES)
+        return answer(counts_to_json(values["by"], reader.count_by(values["by"], where), most))
 
     @route(
         "/streams",
@@ -161,7 +160,9 @@ def create_router(reader: ActivityLogReader, *, time_limit_s: float | None = Non
             return unknown_path(request.scope["path"])
         values = parameters.read_query(request, parameters.STREAMS)
         incomplete = parameters.parse_flag(values, "incomplete")
-        return answer(reports_to_json(reader.stream_reports(parameters.read_stream_ids(values), incomplete=incomplete)))
+        most = parameters.parse_limit(values, parameters.DEFAULT_STREAMS, parameters.MAX_STREAMS)
+        reports = reader.stream_reports(parameters.read_stream_ids(values), incomplete=incomplete)
+        return answer(streams_to_json(reports, values.get("cursor", ""), most))
 
     @route(
         "/completeness",

@@ -68,12 +68,20 @@ class ValueCount(BaseModel):
     count: int = Field(ge=1)
 
 
+class Others(BaseModel):
+    """Values beyond the limit of an answer."""
+
+    values: int = Field(ge=0)
+    count: int = Field(ge=0, description="Records with one of them.")
+
+
 class Count(BaseModel):
     """How many records match; `field` and `counts` are there when `by` was given."""
 
     count: int = Field(ge=0)
     field: str = Field(default="", description="The field that was counted by.")
     counts: list[ValueCount] = Field(default=[], description="Most first.")
+    others: Others | None = Field(default=None, description="What `limit` left out.")
 
 
 class Stream(BaseModel):
@@ -108,6 +116,7 @@ class Streams(BaseModel):
     """Producers' streams, longest unseen first."""
 
     streams: list[Stream]
+    next_cursor: str | None = Field(description="Gives the next page; null at the end.")
 
 
 class LostRows(BaseModel):

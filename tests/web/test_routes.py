@@ -162,7 +162,7 @@ def test_integers_and_floats_come_through_exactly(log: InMemoryActivityLogRepo, 
         ("/v1/audit/entities/Task/", "empty name"),
         ("/v1/audit/entities/" + "x" * 257 + "/1", "at most 256"),
         ("/v1/audit/count?by=metadata", "field: must be one of"),
-        ("/v1/audit/count?limit=1", "no such parameter"),
+        ("/v1/audit/count?order=asc", "no such parameter"),
     ],
 )
 def test_a_mistake_is_a_400_problem_that_names_it(at: str, target: str, told: str) -> None:
@@ -258,6 +258,18 @@ def test_count_by_a_field_adds_up_and_has_null_for_nothing(log: InMemoryActivity
         "field": "tenant_id",
         "counts": [{"value": "x", "count": 2}, {"value": None, "count": 1}],
     }
+
+
+def test_a_count_by_many_values_is_cut_and_tells_of_the_others(log: InMemoryActivityLogRepo, at: str) -> None:
+    log.append_many([record(request_id="many", tenant_id=t) for t in "aaabbcde"])
+    body = json.loads(get(at, "/v1/audit/count?request_id=many&by=tenant_id&limit=2")[2])
+    assert body == {
+        "count": 8,
+        "field": "tenant_id",
+        "counts": [{"value": "a", "count": 3}, {"value": "b", "count": 2}],
+        "others": {"values": 3, "count": 3},
+    }
+    assert get(at, "/v1/audit/count?by=tenant_id&limit=100001")[0] == 400
 
 
 def test_a_list_holds_the_newest_oldest_first(log: InMemoryActivityLogRepo, at: str) -> None:
