@@ -305,6 +305,7 @@ def test_an_implausible_number_alone_is_an_alarm_of_its_own(invoke: Invoke, tmp_
     assert "gaps --settle STREAM" in done.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("running", [True, False])
 def test_a_settled_stream_is_no_alarm_until_something_later_is_missing(
     invoke: Invoke, tmp_path: Path, running: bool
