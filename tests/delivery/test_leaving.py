@@ -146,13 +146,13 @@ def test_while_an_exception_passes_it_alone_is_raised_and_what_is_left_is_said(p
     assert "disk full" in left["why"]
 
 
-@pytest.mark.slow
 def test_while_an_exception_passes_an_async_block_does_the_same(peer: Peer) -> None:
     peer.otherwise = lambda seen: Reply(503)
 
     async def work() -> None:
         async with open_log(peer.url) as log:
             await log.aappend(record("r"))
+            await asyncio.to_thread(until, lambda: log.stats.trouble)
             raise KeyError("mine")
 
     with pytest.raises(KeyError):
