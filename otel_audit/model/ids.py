@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import os
 import re
-import struct
-import time
-from collections.abc import Callable, Iterator
-from uuid import UUID, SafeUUID
+import threading
+from uuid import UUID
+
+from uuid_utils import reseed_rng
+from uuid_utils.compat import uuid7
 
 from otel_audit.errors import InvalidRecordError
 from otel_audit.model.text import checked_text
@@ -23,7 +24,6 @@ __all__ = [
     "UUID_CHARS",
     "Id",
     "IdLike",
-    "RecordIds",
     "canonical_id",
     "format_id",
     "id_time_ms",
@@ -36,55 +36,20 @@ Id = UUID | str
 IdLike = UUID | str | int
 MAX_ID_CHARS = 512
 UUID_CHARS = 36
-_DRAWN_BYTES = 2048
-_new, _set, _IS_SAFE = object.__new__, object.__setattr__, SafeUUID.unknown
-
+_seeded = threading.local()  # its `pid`: the process in which this thread's random numbers were seeded
 _UUID = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}")
 
 
-class RecordIds:
-    """Makes UUIDv7s (RFC 9562 §5.7) that increase within the process, whatever the clock does.
+def new_record_id() -> UUID:
+    """A fresh UUIDv7 (RFC 9562 §5.7), increasing within the process; every process draws its own.
 
-    48 bits of milliseconds, 12 of their fraction (§6.2, method 3) and 62 random ones. The random bits are drawn ahead
-    from the operating system, and belong to the process that drew them: a server that forks its workers in C runs no
-    Python code, no `os.register_at_fork` either, so the process is compared at every id.
-
-    No lock: a thread that another process's fork caught holding one would leave it locked there. Each step on shared
-    state is atomic; two ids of the same instant differ by their random bits.
-
-    Args:
-        clock_ns: nanoseconds since 1970.
+    A server that forks its workers in C runs no Python code, no `os.register_at_fork` either, and copies the state of
+    the random numbers: so the process is compared at every id. By thread, because the numbers have a state for each.
     """
-
-    def __init__(self, clock_ns: Callable[[], int] = time.time_ns) -> None:
-        self._clock_ns = clock_ns
-        self._last = 0
-        self._drawn: tuple[int, Iterator[tuple[int]]] = (0, iter(()))
-
-    def __call__(self) -> UUID:
-        """A fresh one."""
-        tick = (self._clock_ns() << 12) // 1_000_000  # milliseconds, and 4096ths of them
-        if tick <= self._last:
-            tick = self._last + 1
-        self._last = tick
-        pid, bits = self._drawn
-        if pid != os.getpid():
-            bits = self._draw()
-        # `next` of an iterator is one step under the interpreter's lock: no two threads are given the same bits.
-        (drawn,) = next(bits, None) or next(self._draw())
-        made: UUID = _new(UUID)  # its constructor checks what holds here, and takes as long as all the rest
-        _set(made, "int", tick >> 12 << 80 | (tick & 0xFFF | 0x7000) << 64 | drawn >> 2 | 1 << 63)
-        _set(made, "is_safe", _IS_SAFE)
-        return made
-
-    def _draw(self) -> Iterator[tuple[int]]:
-        bits = struct.iter_unpack("=Q", os.urandom(_DRAWN_BYTES))
-        self._drawn = (os.getpid(), bits)
-        return bits
-
-
-new_record_id = RecordIds()
-"""A fresh id for a record: a UUIDv7, increasing within the process; every process draws its own."""
+    if getattr(_seeded, "pid", None) != (pid := os.getpid()):
+        reseed_rng()
+        _seeded.pid = pid
+    return uuid7()
 
 
 def format_id(value: Id) -> str:
