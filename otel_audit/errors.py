@@ -9,12 +9,8 @@ from typing import ClassVar
 
 
 class OtelAuditError(Exception):
-    """Root of the tree.
-
-    Attributes:
-        exit_code, http_status: what `otel-audit` exits with (1-125), and what an HTTP answer carries.
-        retryable, advice: whether the same call may succeed later, unchanged; and what to do next.
-    """
+    """Root of the tree. `exit_code`, `http_status`: what `otel-audit` exits with (1-125), and what an HTTP answer
+    carries. `retryable`, `advice`: whether the same call may succeed later, unchanged; and what to do next."""
 
     exit_code: ClassVar[int] = 1
     http_status: ClassVar[int] = 500
@@ -42,6 +38,12 @@ class InvalidRecordError(RecordError):
         super().__init__(f"{field}: {rule}")
         self.field = field
         self.rule = rule
+
+
+class StillHeldError(InvalidRecordError):
+    """A record in quarantine cannot be released; `field` names it, `rule` says why."""
+
+    advice = "It stays held. See it with `otel-audit quarantine show`; send it corrected and drop this one."
 
 
 class HookError(RecordError):
@@ -209,9 +211,7 @@ class UnwritableError(StorageError):
 class ArchiveFaultError(StorageError):
     """The files contradict each other: a missing range, an overlap, a damaged or foreign file."""
 
-    advice = (
-        "Nothing was deleted. Restore the files from a backup; for what is gone: `otel-audit repair --accept-loss`."
-    )
+    advice = "Nothing was deleted. Restore the files from a backup; what is gone: `otel-audit repair --accept-loss`."
 
 
 class CopiedFolderError(StorageError):
@@ -310,7 +310,6 @@ class VerificationError(OtelAuditError):
     """Something that was checked does not hold."""
 
     exit_code = 3
-    http_status = 500
     advice = "Treat the data as suspect until the difference is explained; keep a copy of everything."
 
 

@@ -13,15 +13,22 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
-from otel_audit import bootstrap
+from otel_audit.cli.deciding import Decision, confirm, decide_many, decide_one
 from otel_audit.cli.examples import examples
+from otel_audit.cli.held_filter import (
+    ActorOption,
+    HeldFilter,
+    ReasonOption,
+    ServiceOption,
+    SinceOption,
+    UntilOption,
+    held_filter,
+)
 from otel_audit.cli.options import DataOption, FormatOption, data_folder
 from otel_audit.cli.output import Format, Shown, format_for, json_text, write_rows
-from otel_audit.cli.running import ask, owner_url
-from otel_audit.config import load_settings
 from otel_audit.errors import NoLogError
 from otel_audit.log.folder import read_identity
-from otel_audit.log.held import HeldRecord, held, held_records
+from otel_audit.log.held import HeldRecord, held_records
 
 __all__ = ["add_to"]
 
@@ -40,6 +47,12 @@ _NUMBER = re.compile(r"(?<![\w.])-?[0-9]+(?![\w.])")
 
 HashArgument = Annotated[str, typer.Argument(metavar="SHA256", help="The record's hash, or the beginning of it.")]
 
+SomeHashArgument = Annotated[
+    str | None, typer.Argument(metavar="[SHA256]", help="One record's hash, or the beginning of it.")
+]
+AllOption = Annotated[bool, typer.Option("--all", help="Everything that is held.")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask; needed where no terminal is.")]
+
 
 def add_to(app: typer.Typer) -> None:
     """Add the group `quarantine`."""
@@ -54,6 +67,7 @@ def add_to(app: typer.Typer) -> None:
         epilog=examples(
             "otel-audit quarantine list --data audit-data --format jsonl",
             "otel-audit quarantine list --causes",
+            "otel-audit quarantine list --actor ann --since 7d",
             "otel-audit quarantine list --service shop --reason conflict --limit 10",
         ),
     )(_list)
@@ -61,18 +75,25 @@ def add_to(app: typer.Typer) -> None:
         "show",
         epilog=examples("otel-audit quarantine show 3fa9", "otel-audit quarantine show 3fa9 --raw > request.bin"),
     )(_show)
-    group.command("release", epilog=examples("otel-audit quarantine release 3fa9"))(_release)
-    group.command("drop", epilog=examples("otel-audit quarantine drop 3fa9"))(_drop)
+    group.command(
+        "release",
+        epilog=examples(
+            "otel-audit quarantine release 3fa9", "otel-audit quarantine release --service shop --since 7d --yes"
+        ),
+    )(_release)
+    group.command(
+        "drop",
+        epilog=examples("otel-audit quarantine drop 3fa9", "otel-audit quarantine drop --reason conflict --yes"),
+    )(_drop)
 
 
 def _list(
     data: DataOption = None,
-    reason: Annotated[
-        str | None, typer.Option("--reason", metavar="TEXT", help="Only those whose reason has this text in it.")
-    ] = None,
-    service: Annotated[
-        str | None, typer.Option("--service", metavar="NAME", help="Only those of this service, or else of this peer.")
-    ] = None,
+    reason: ReasonOption = None,
+    service: ServiceOption = None,
+    actor: ActorOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
     limit: Annotated[
         int | None, typer.Option("--limit", min=1, metavar="N", help="Only the N that have waited longest.")
     ] = None,
@@ -80,11 +101,7 @@ def _list(
     format: FormatOption = None,
 ) -> None:
     """What is held, oldest first."""
-    found = [
-        one
-        for one in held(_folder(data))
-        if (reason is None or reason in one.reason) and (service is None or service == one.source)
-    ]
+    found = held_filter(reason, service, actor, since, until).find(_folder(data))
     if causes:
         counted = Counter((one.source, _cause(one.reason)) for one in found)
         rows: list[dict[str, object]] = [
@@ -135,29 +152,55 @@ def _show(
     typer.echo(json_text(shown, indent=2))
 
 
-def _release(sha256: HashArgument, data: DataOption = None) -> None:
-    """Try a held record again: when it is a valid activity by now, it goes into the log."""
-    _decide(sha256, data, "release")
+def _release(
+    sha256: SomeHashArgument = None,
+    data: DataOption = None,
+    reason: ReasonOption = None,
+    service: ServiceOption = None,
+    actor: ActorOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    every: AllOption = False,
+    yes: YesOption = False,
+) -> None:
+    """Try held records again: those that are valid activities by now go into the log; the others stay held.
+
+    Names one record, or chooses with the filters of `list`. Goes on after one that fails; then exits non-zero.
+    """
+    _decide(_folder(data), sha256, held_filter(reason, service, actor, since, until), every, yes, "release")
 
 
-def _drop(sha256: HashArgument, data: DataOption = None) -> None:
-    """Decide that a held record is of no use; its bytes stay in the quarantine's files."""
-    _decide(sha256, data, "drop")
+def _drop(
+    sha256: SomeHashArgument = None,
+    data: DataOption = None,
+    reason: ReasonOption = None,
+    service: ServiceOption = None,
+    actor: ActorOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    every: AllOption = False,
+    yes: YesOption = False,
+) -> None:
+    """Decide that held records are of no use; their bytes stay in the quarantine's files.
+
+    Names one record, or chooses with the filters of `list`.
+    """
+    _decide(_folder(data), sha256, held_filter(reason, service, actor, since, until), every, yes, "drop")
 
 
-def _decide(sha256: str, data: DataOption, decision: str) -> None:
-    found = _one(sha256, data)
-    folder = _folder(data)
-    url = owner_url(folder)
-    if url is not None:
-        ask(url, f"/admin/quarantine/{found.sha256}/{decision}")
-    else:
-        with bootstrap.open_log(load_settings(data_dir=str(folder))) as log:
-            if decision == "release":
-                log.decisions.release(found.sha256)
-            else:
-                log.decisions.drop(found.sha256)
-    typer.echo(f"{'released' if decision == 'release' else 'dropped'} {found.sha256}")
+def _decide(folder: Path, sha256: str | None, chosen: HeldFilter, every: bool, yes: bool, decision: Decision) -> None:
+    if (sha256 is not None) + bool(chosen) + every != 1:
+        raise typer.BadParameter("give a record's hash, or filters, or --all")
+    if sha256 is not None:
+        decide_one(folder, held_records(folder, sha256.lower())[0].sha256, decision)
+        return
+    found = chosen.find(folder)
+    if not found:
+        typer.echo("nothing is held" if every else "nothing that is held matches")
+        return
+    if not yes:
+        confirm(len(found), decision)
+    decide_many(folder, found, decision, _cause)
 
 
 def _one(sha256: str, data: DataOption) -> HeldRecord:

@@ -37,7 +37,7 @@ def owner_url(folder: Path) -> str | None:
     return url
 
 
-def ask(url: str, path: str) -> dict[str, Any]:
+def ask(url: str, path: str, content: bytes | None = None) -> dict[str, Any]:
     """POST to a collector and give its JSON answer.
 
     Raises:
@@ -49,7 +49,7 @@ def ask(url: str, path: str) -> dict[str, Any]:
         # No proxy of the environment: a collector answers this only to its own machine.
         with requests.Session() as session:
             session.trust_env = False
-            answer = session.post(url.rstrip("/") + path, timeout=_TIMEOUT_S)
+            answer = session.post(url.rstrip("/") + path, data=content, timeout=_TIMEOUT_S)
     except requests.RequestException as error:
         raise ReaderUnavailableError(f"{shown} does not answer: {cause(error)}") from error
     try:

@@ -1,5 +1,5 @@
 """What a person asks of a running collector: `POST /admin/seal`, `/admin/quarantine/<sha256>/release` and `/drop`,
-`/admin/streams/settle`.
+`/admin/quarantine/release` and `/drop` (of the hashes in the body, one a line), `/admin/streams/settle`.
 
 The collector owns its data folder, so the command line comes here for what changes it. Only this machine may ask. A
 loopback address alone proves too little: a proxy on this machine asks for others, and says so in a header; a web page
@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import re
-from typing import Any
+from typing import Any, Literal, cast
 from urllib.parse import parse_qsl
 
 from otel_audit.collector.answers import Answer, Dialect, Scope, json_answer, refusal
 from otel_audit.collector.hosts import host_allowed, is_loopback
-from otel_audit.collector.request import header_values, peer_address
+from otel_audit.collector.request import Incoming, header_values, peer_address
+from otel_audit.errors import MalformedRequestError, OverloadedError, RequestTooLargeError, StillHeldError
 from otel_audit.log.engine import ActivityLog
 
 __all__ = ["PREFIX", "answer_admin"]
@@ -27,19 +28,27 @@ _FOR_OTHERS = re.compile(
 )
 _SETTLE = "/admin/streams/settle"
 _DECISION = re.compile(r"/admin/quarantine/([0-9a-f]{64})/(release|drop)")
+_DECISIONS = re.compile(r"/admin/quarantine/(release|drop)")
+_HASHES = re.compile(rb"(?:[0-9a-f]{64}\n)*")
+_MAX_BODY_BYTES = 1024 * 1024
+_BODY_TIMEOUT_S = 30.0
 
 
-async def answer_admin(scope: Scope, log: ActivityLog) -> Answer:
+async def answer_admin(scope: Scope, incoming: Incoming, log: ActivityLog) -> Answer:
     """Do what the path says. Raises what the log raises."""
     local = is_loopback(peer_address(scope)) and host_allowed(header_values(scope, b"host"))
     if not local or any(_FOR_OTHERS.fullmatch(name) for name, _ in scope["headers"]):
         return refusal(403, "/admin is for this machine's command line only", Dialect.PROBLEM)
     path = scope["path"]
     decision = _DECISION.fullmatch(path)
-    if path not in ("/admin/seal", _SETTLE) and decision is None:
+    many = _DECISIONS.fullmatch(path)
+    if path not in ("/admin/seal", _SETTLE) and decision is None and many is None:
         return refusal(404, f"no such path: {path}", Dialect.PROBLEM)
     if scope["method"] != "POST":
         return refusal(405, "use POST", Dialect.PROBLEM, ((b"allow", b"POST"),))
+    if many is not None:
+        digests = await _hashes(incoming)
+        return json_answer(200, await asyncio.to_thread(_decide_all, log, digests, many[1]))
     if path == _SETTLE:
         values = dict(parse_qsl(scope["query_string"].decode("latin-1"), errors="strict"))
         return json_answer(200, await asyncio.to_thread(_settle, log, values))
@@ -54,6 +63,35 @@ def _decide(log: ActivityLog, sha256: str, decision: str) -> dict[str, Any]:
     else:
         log.decisions.drop(sha256)
     return {"sha256": sha256, "decision": "released" if decision == "release" else "dropped"}
+
+
+async def _hashes(incoming: Incoming) -> list[str]:
+    body = bytearray()
+    try:
+        async with asyncio.timeout(_BODY_TIMEOUT_S):
+            while (piece := await incoming.next_piece()) is not None:
+                body += piece
+                if len(body) > _MAX_BODY_BYTES:
+                    raise RequestTooLargeError(f"more than {_MAX_BODY_BYTES} bytes")
+    except TimeoutError:
+        raise OverloadedError(f"the body did not come within {_BODY_TIMEOUT_S:g} s") from None
+    if not _HASHES.fullmatch(body):
+        raise MalformedRequestError("the body must be SHA-256 hashes in lower-case hex, one a line")
+    return body.decode().split()
+
+
+def _decide_all(log: ActivityLog, digests: list[str], decision: str) -> dict[str, Any]:
+    failed = log.decisions.decide_all(digests, cast('Literal["release", "drop"]', decision))
+    return {
+        "failed": [
+            {
+                "sha256": digest,
+                "error": type(error).__name__,
+                "reason": error.rule if isinstance(error, StillHeldError) else str(error),
+            }
+            for digest, error in failed.items()
+        ]
+    }
 
 
 def _settle(log: ActivityLog, values: dict[str, str]) -> dict[str, Any]:

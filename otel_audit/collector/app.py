@@ -131,7 +131,7 @@ class CollectorApp:
                 return self._routing(405, "use GET", scope, head, ((b"allow", b"GET, HEAD"),))
             return await self._pages[path]()
         if path.startswith(ADMIN_PREFIX):
-            return await answer_admin(scope, self._log)
+            return await answer_admin(scope, incoming, self._log)
         if self._reads is not None and (path == READS_PREFIX or path.startswith(READS_PREFIX + "/")):
             await self._read(self._reads, scope, receive, send)
             return None

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Literal
 
-from otel_audit.errors import InvalidRecordError
-from otel_audit.log.held import held_records
+from otel_audit.errors import InvalidRecordError, OtelAuditError, RecordNotFoundError, StillHeldError
+from otel_audit.log.held import HeldRecord, held_records
 from otel_audit.log.quarantine import decision_rows
 from otel_audit.log.stores import Stores
 from otel_audit.log.streams import settled_rows
@@ -20,6 +21,9 @@ from otel_audit.otlp.decode import Decoded, decode_logs
 __all__ = ["Decisions"]
 
 _MAX_REASON_CHARS = 1024
+_AT_ONCE = 256
+_DROPPED = "dropped by an operator"
+_VALID_NOW = "valid now"
 
 
 class Decisions:
@@ -52,34 +56,83 @@ class Decisions:
 
         Raises:
             RecordNotFoundError: no such record is held.
-            InvalidRecordError: it is still not valid; it stays held.
+            StillHeldError: it is not valid, or contradicts a record in the log; it stays held.
         """
-        (held,) = held_records(self._root, digest)
-        decoded = decode_logs(
-            held.request, received_from=held.received_from, arrival_ns=self._clock(), max_records=1_000
-        )
-        if decoded.rejected or not decoded.kept:
-            reason = decoded.rejected[0].reason if decoded.rejected else "no activity"
-            raise InvalidRecordError(held.sha256[:16], f"is still not valid: {reason}")
-        done = self._submit(decoded).result()
-        if done.conflicts:
-            raise InvalidRecordError(held.sha256[:16], "another record with this id and other content is in the log")
-        self._decide(held.sha256, "released", "valid now")
+        (one,) = held_records(self._root, digest)
+        done = self._outcome(one, self._submit(self._valid(one)))
+        self._decide([one.sha256], "released", _VALID_NOW)
         return done
 
-    def drop(self, digest: str, reason: str = "dropped by an operator") -> None:
+    def drop(self, digest: str, reason: str = _DROPPED) -> None:
         """Decide that a held record is not wanted. Its bytes stay in the quarantine's files.
 
         Raises:
             RecordNotFoundError: no such record is held.
         """
-        (held,) = held_records(self._root, digest)
-        self._decide(held.sha256, "dropped", reason)
+        (one,) = held_records(self._root, digest)
+        self._decide([one.sha256], "dropped", reason)
 
-    def _decide(self, digest: str, decision: str, reason: str) -> None:
+    def decide_all(self, digests: Sequence[str], decision: Literal["release", "drop"]) -> dict[str, OtelAuditError]:
+        """Release or drop records, each by its whole SHA-256; reads the quarantine twice, however many they are.
+
+        Returns:
+            Those about which nothing was decided, and why; the others are decided, durably.
+
+        Raises:
+            UnwritableError, ArchiveFaultError: the decisions are not known to be durable. Asked again, what was
+                released already is a repeat.
+        """
+        found = held_records(self._root, set(digests))
+        failed: dict[str, OtelAuditError] = {
+            digest: RecordNotFoundError("not held any longer")
+            for digest in set(digests) - {one.sha256 for one in found}
+        }
+        if decision == "release":
+            for at in range(0, len(found), _AT_ONCE):
+                failed |= self._released(found[at : at + _AT_ONCE])
+        decided = [one.sha256 for one in found if one.sha256 not in failed]
+        if decided and decision == "release":
+            self._decide(decided, "released", _VALID_NOW)
+        elif decided:
+            self._decide(decided, "dropped", _DROPPED)
+        return failed
+
+    def _released(self, some: list[HeldRecord]) -> dict[str, OtelAuditError]:
+        """Submit records together, so that they share a commit; those that failed."""
+        failed: dict[str, OtelAuditError] = {}
+        waiting: list[tuple[HeldRecord, Future[Committed]]] = []
+        for one in some:
+            try:
+                waiting.append((one, self._submit(self._valid(one))))
+            except StillHeldError as error:
+                failed[one.sha256] = error
+        for one, future in waiting:
+            try:
+                self._outcome(one, future)
+            except OtelAuditError as error:
+                failed[one.sha256] = error
+        return failed
+
+    def _valid(self, one: HeldRecord) -> Decoded:
+        decoded = decode_logs(one.request, received_from=one.received_from, arrival_ns=self._clock(), max_records=1_000)
+        if decoded.rejected or not decoded.kept:
+            reason = decoded.rejected[0].reason if decoded.rejected else "it holds none"
+            raise StillHeldError(f"held record {one.sha256[:12]}", f"it is no valid activity: {reason}")
+        return decoded
+
+    @staticmethod
+    def _outcome(one: HeldRecord, future: Future[Committed]) -> Committed:
+        done = future.result()
+        if done.conflicts:
+            raise StillHeldError(
+                f"held record {one.sha256[:12]}", "another record with its id and other content is in the log"
+            )
+        return done
+
+    def _decide(self, digests: list[str], decision: str, reason: str) -> None:
         with self._task(), self._writer.exclusive:
-            # A crash here leaves the record held (or committed and held): the operator asks again, and it is a repeat.
-            self._stores.quarantine.commit(decision_rows(digest, decision, reason))
+            # A crash here leaves the records held (or committed and held): the operator asks again, and it is a repeat.
+            self._stores.quarantine.commit(decision_rows(digests, decision, reason))
             self._stores.held_index.add([], [], self._stores.quarantine.next_index)
             self._stores.count_held()
 

@@ -5,7 +5,7 @@ Works beside a running collector. A row group is the most that is in memory at o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -21,7 +21,7 @@ from otel_audit.errors import ArchiveFaultError, RecordNotFoundError
 from otel_audit.log.quarantine import FOLDER, HELD
 from otel_audit.model.record import from_us
 
-__all__ = ["Held", "HeldRecord", "held", "held_records"]
+__all__ = ["Held", "HeldRecord", "held", "held_matching", "held_records"]
 
 _TRIES = 5
 T = TypeVar("T")
@@ -68,22 +68,42 @@ def held(data_dir: Path) -> list[Held]:
     return _over_moving_files(data_dir / FOLDER, _held)
 
 
-def held_records(data_dir: Path, wanted: str | None = None) -> list[HeldRecord]:
+def held_matching(
+    data_dir: Path, told: Callable[[Held], bool], content: Callable[[bytes], bool] | None = None
+) -> list[Held]:
+    """Those of which what is told matches, and then the bytes, which are read only when `content` is given.
+
+    Raises:
+        ArchiveFaultError: the quarantine's files cannot be read.
+    """
+
+    def read(root: Path) -> list[Held]:
+        found = [one for one in _held(root) if told(one)]
+        if content is None:
+            return found
+        return [one for one, whole in zip(found, _with_bytes(found), strict=True) if content(whole.request)]
+
+    return _over_moving_files(data_dir / FOLDER, read)
+
+
+def held_records(data_dir: Path, wanted: str | Collection[str] | None = None) -> list[HeldRecord]:
     """The same with the bytes of each, all of them in memory.
 
     Args:
-        wanted: only this SHA-256, or a beginning of it that names one record.
+        wanted: only this SHA-256, or a beginning of it that names one record; or those of these that are held.
 
     Raises:
-        RecordNotFoundError: `wanted` names none, or several.
+        RecordNotFoundError: `wanted` is text and names none, or several.
         ArchiveFaultError: the quarantine's files cannot be read.
     """
     return _over_moving_files(data_dir / FOLDER, lambda root: list(_with_bytes(_named(_held(root), wanted))))
 
 
-def _named(found: list[Held], wanted: str | None) -> list[Held]:
+def _named(found: list[Held], wanted: str | Collection[str] | None) -> list[Held]:
     if wanted is None:
         return found
+    if not isinstance(wanted, str):
+        return [one for one in found if one.sha256 in wanted]
     named = [one for one in found if one.sha256.startswith(wanted)]
     if len(named) != 1:
         raise RecordNotFoundError(f"{wanted!r} names {len(named)} held records")

@@ -46,10 +46,13 @@ def held_rows(items: Iterable[tuple[str, str, str | None, str, bytes]]) -> pa.Ta
     return pa.Table.from_pylist(rows, schema=_INCOMING)
 
 
-def decision_rows(digest: str, decision: str, reason: str) -> pa.Table:
-    """The row to commit for a decision about a held record."""
-    row = {"record_id": digest, "received_from": None, "decision": decision, "reason": reason, "request": None}
-    return pa.Table.from_pylist([row], schema=_INCOMING)
+def decision_rows(digests: Iterable[str], decision: str, reason: str) -> pa.Table:
+    """The rows to commit for one decision about held records."""
+    rows = [
+        {"record_id": digest, "received_from": None, "decision": decision, "reason": reason, "request": None}
+        for digest in digests
+    ]
+    return pa.Table.from_pylist(rows, schema=_INCOMING)
 
 
 def digest_of(request: bytes) -> str:

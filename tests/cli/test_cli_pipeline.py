@@ -253,7 +253,7 @@ def test_quarantined_records_are_listed_shown_and_dropped(invoke: Invoke, url: s
     assert shown["sha256"] == held["sha256"]
     assert "held-1" in json.dumps(shown["request"])
     released = invoke("quarantine", "release", short, "--data", str(data))
-    assert (released.code, released.out) == (74, "")
+    assert (released.code, released.out) == (65, "")
     assert invoke("quarantine", "drop", short, "--data", str(data)).out == f"dropped {held['sha256']}\n"
     assert invoke("quarantine", "list", "--data", str(data)).out == ""
     assert invoke("quarantine", "show", short, "--data", str(data)).code == 66

@@ -19,9 +19,9 @@ from otel_audit.config import load_settings
 from otel_audit.errors import (
     ArchiveFaultError,
     ClosedError,
-    InvalidRecordError,
     OverloadedError,
     RecordNotFoundError,
+    StillHeldError,
     UnwritableError,
 )
 from otel_audit.log import status, stores
@@ -135,7 +135,7 @@ def test_a_held_record_can_be_dropped_and_one_that_is_still_invalid_stays(tmp_pa
         one, two = held_records(tmp_path)
         log.decisions.drop(one.sha256[:12])
         assert [held.sha256 for held in held_records(tmp_path)] == [two.sha256]
-        with pytest.raises(InvalidRecordError, match="still not valid"):
+        with pytest.raises(StillHeldError, match="no valid activity"):
             log.decisions.release(two.sha256)
         with pytest.raises(RecordNotFoundError):
             log.decisions.drop(one.sha256)
