@@ -135,16 +135,28 @@ class SqlSession:
         self.close()
 
 
-def _only_reading(connection: duckdb.DuckDBPyConnection, text: str) -> duckdb.Statement:
+def _only_reading(connection: duckdb.DuckDBPyConnection, text: str) -> duckdb.Statement | str:
     statements = connection.extract_statements(text)
+    if _is_pivot(statements) and _FIRST_WORD.match(text):
+        return text
     if len(statements) != 1:
         raise QueryError(f"one statement is wanted, not {len(statements)}")
-    # A PIVOT that finds its columns itself is two statements to DuckDB, which first makes a type of what it has found.
-    # So may be a statement that writes what a PIVOT gives; but that begins otherwise.
-    pivot = statements[0].type is duckdb.StatementType.MULTI and _FIRST_WORD.match(text)
-    if statements[0].type not in _READING and not pivot:
+    if statements[0].type not in _READING:
         raise QueryError(f"only reading is possible here, not {statements[0].type.name}; copy the answer elsewhere")
     return statements[0]
+
+
+def _is_pivot(statements: list[duckdb.Statement]) -> bool:
+    """Whether a PIVOT that finds its columns itself is among them. DuckDB first makes a type of what it has found: with
+    it that is one statement of several (2.0), or several without a text of their own (1.5). So may be a statement that
+    writes what a PIVOT gives; but that begins otherwise."""
+    if not statements:
+        return False
+    *making, last = statements
+    if not making:
+        return bool(last.type is duckdb.StatementType.MULTI)
+    made = all(each.type is duckdb.StatementType.CREATE and not each.query for each in making)
+    return bool(made and last.type is duckdb.StatementType.SELECT and not last.query)
 
 
 def _rows(result: duckdb.DuckDBPyConnection, batch: list[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
