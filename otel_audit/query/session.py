@@ -154,9 +154,9 @@ def _is_pivot(statements: list[duckdb.Statement]) -> bool:
         return False
     *making, last = statements
     if not making:
-        return bool(last.type is duckdb.StatementType.MULTI)
-    made = all(each.type is duckdb.StatementType.CREATE and not each.query for each in making)
-    return bool(made and last.type is duckdb.StatementType.SELECT and not last.query)
+        return bool(last.type == duckdb.StatementType.MULTI)
+    made = all(each.type == duckdb.StatementType.CREATE and not each.query for each in making)
+    return bool(made and last.type == duckdb.StatementType.SELECT and not last.query)
 
 
 def _rows(result: duckdb.DuckDBPyConnection, batch: list[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
