@@ -26,6 +26,7 @@ from otel_audit.cli.held_filter import (
 )
 from otel_audit.cli.options import DataOption, FormatOption, data_folder
 from otel_audit.cli.output import Format, Shown, format_for, json_text, write_rows
+from otel_audit.config import load_settings
 from otel_audit.errors import NoLogError
 from otel_audit.log.folder import read_identity
 from otel_audit.log.held import HeldRecord, held_records
@@ -147,9 +148,21 @@ def _show(
         "recorded_at": found.recorded_at,
         "received_from": found.received_from,
         "reason": found.reason,
+        **_differences(found, data),
         "request": _request_json(found.request),
     }
     typer.echo(json_text(shown, indent=2))
+
+
+def _differences(found: HeldRecord, data: Path | None) -> dict[str, list[str]]:
+    """In which fields a conflict contradicts the record in the log."""
+    from otel_audit.bootstrap import open_folder_reader
+    from otel_audit.query.conflicts import differing_fields
+
+    if "other content" not in found.reason:
+        return {}
+    with open_folder_reader(_folder(data), load_settings()) as reader:
+        return {"differs_in": differing_fields(found.request, reader.get_by_id)}
 
 
 def _release(

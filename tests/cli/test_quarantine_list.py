@@ -30,3 +30,21 @@ def test_what_is_held_is_listed_by_service_reason_and_cause(invoke: Invoke, tmp_
         {"service": "shop", "cause": "audit.actor.id missing or empty", "records": 3},
         {"service": "test", "cause": "conflict: a record with id … and other content is in the log", "records": 2},
     ]
+
+
+def test_a_conflict_is_shown_with_the_fields_that_differ(invoke: Invoke, tmp_path: Path) -> None:
+    with open_log(tmp_path) as log:
+        log.submit(request(record("a"), record("b"))).result()
+        log.submit(request(record("a", action="x", owner_id="other"))).result()
+        log.submit(invalid("shop", "r")).result()
+
+    def shown(reason: str) -> dict[str, object]:
+        row = json.loads(
+            invoke("quarantine", "list", "--data", str(tmp_path), "--format", "jsonl", "--reason", reason).out
+        )
+        done = invoke("quarantine", "show", row["sha256"], "--data", str(tmp_path))
+        assert done.code == 0, done.err
+        return json.loads(done.out)
+
+    assert shown("conflict")["differs_in"] == ["owner_id", "action"]
+    assert "differs_in" not in shown("missing")
