@@ -20,6 +20,7 @@ from otel_audit.errors import ConfigError, MissingExtraError, NoLogError
 from otel_audit.model.printing import public_url
 from otel_audit.otlp.names import LOG_HEADER
 from otel_audit.ports import ActivityLogReader
+from otel_audit.repos.http_inspector import HttpInspector
 from otel_audit.repos.http_reader import HttpReader
 from otel_audit.repos.otel import OTelActivityLogRepo
 
@@ -28,10 +29,21 @@ if TYPE_CHECKING:
     from otel_audit.collector.read_process import ServeReads
     from otel_audit.collector.server import Collector
     from otel_audit.log.engine import ActivityLog
+    from otel_audit.log.inspector import LocalInspector
     from otel_audit.query.reader import DuckDBReader
     from otel_audit.query.session import SqlSession
 
-__all__ = ["endpoint_of", "open_collector", "open_folder_reader", "open_log", "open_reader", "open_repo", "open_sql"]
+__all__ = [
+    "endpoint_of",
+    "open_collector",
+    "open_folder_inspector",
+    "open_folder_reader",
+    "open_inspector",
+    "open_log",
+    "open_reader",
+    "open_repo",
+    "open_sql",
+]
 
 _PROBE_S = 2.0
 _OF_A_POST = {"content-type", "user-agent"}
@@ -69,12 +81,45 @@ def open_reader(
         ConfigError: none of them is there; or a folder is, to which headers and certificates do not apply.
         NoLogError: `reader` names a folder that does not exist.
     """
+    found = _find(settings, env, headers, cacert)
+    return found if isinstance(found, HttpReader) else open_folder_reader(found, settings)
+
+
+@contextmanager
+def open_inspector(
+    settings: Settings,
+    env: Mapping[str, str] | None = None,
+    *,
+    headers: Mapping[str, str] | None = None,
+    cacert: str | None = None,
+) -> Iterator[HttpInspector | LocalInspector]:
+    """What tells about the folder that `open_reader` reads, or its collector does; arguments and errors as there."""
+    found = _find(settings, env, headers, cacert)
+    if isinstance(found, HttpReader):
+        with found:
+            yield HttpInspector(found)
+    else:
+        yield open_folder_inspector(found)
+
+
+def open_folder_inspector(data_dir: Path) -> LocalInspector:
+    """What tells about a data folder. Raises MissingExtraError."""
+    try:
+        from otel_audit.log.inspector import LocalInspector
+    except ModuleNotFoundError as error:
+        raise _missing(error, "looking into a data folder", "collector") from error
+    return LocalInspector(data_dir)
+
+
+def _find(
+    settings: Settings, env: Mapping[str, str] | None, headers: Mapping[str, str] | None, cacert: str | None
+) -> HttpReader | Path:
     if settings.reader:
         if settings.reader.lower().startswith(("http://", "https://")):
             return HttpReader(settings.reader, headers=headers, cacert=cacert)
         if "://" in settings.reader:
             raise ConfigError(f"reader: {public_url(settings.reader)!r} is neither an http(s) URL nor a folder")
-        return _folder_reader(settings.reader, settings, headers, cacert)
+        return _folder(settings.reader, headers, cacert)
     endpoint = endpoint_of(settings, env)
     if endpoint.base_url is not None:
         # The server that records are sent to: it gets the same headers and certificates.
@@ -84,7 +129,7 @@ def open_reader(
         if _is_ours(endpoint.base_url, sent, trusted):
             return HttpReader(endpoint.base_url, headers=sent, cacert=trusted)
     if Path(settings.data_dir).is_dir():
-        return _folder_reader(settings.data_dir, settings, headers, cacert)
+        return _folder(settings.data_dir, headers, cacert)
     asked = public_url(endpoint.base_url or endpoint.url)
     raise ConfigError(
         f"nothing to read: no collector of ours answers at {asked}, and there is no data folder {settings.data_dir}. "
@@ -163,12 +208,10 @@ def open_collector(
             yield Collector(log, settings)
 
 
-def _folder_reader(
-    path: str, settings: Settings, headers: Mapping[str, str] | None, cacert: str | None
-) -> DuckDBReader:
+def _folder(path: str, headers: Mapping[str, str] | None, cacert: str | None) -> Path:
     if headers or cacert:
         raise ConfigError(f"headers and CA certificates are for a collector's URL; {path!r} is a folder")
-    return open_folder_reader(Path(path), settings)
+    return Path(path)
 
 
 def _is_ours(base_url: str, headers: Mapping[str, str], cacert: str | None) -> bool:

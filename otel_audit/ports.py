@@ -11,13 +11,22 @@ from typing import Any, Protocol, runtime_checkable
 
 from otel_audit.model.completeness import Completeness
 from otel_audit.model.filters import Filter, LogPosition, Order
+from otel_audit.model.held_filter import HeldFilter
 from otel_audit.model.ids import Id, IdLike
 from otel_audit.model.pages import Page
 from otel_audit.model.receipts import ActivityRecorded, Receipt
 from otel_audit.model.record import ActivityRecord, EntityRef
 from otel_audit.model.streams import StreamReport
 
-__all__ = ["ActivityLogReader", "ActivityLogRepo", "ActivityLogWriter", "AfterAppend", "BeforeAppend", "StreamReader"]
+__all__ = [
+    "ActivityLogReader",
+    "ActivityLogRepo",
+    "ActivityLogWriter",
+    "AfterAppend",
+    "BeforeAppend",
+    "FolderInspector",
+    "StreamReader",
+]
 
 
 @runtime_checkable
@@ -182,6 +191,37 @@ class StreamReader(Protocol):
 
     def completeness(self) -> Completeness:
         """What the reports cannot show: how many records carry no number, and which rows are accepted as lost."""
+        ...
+
+
+@runtime_checkable
+class FolderInspector(Protocol):
+    """Tells what a data folder holds beside its records, as JSON values. Safe to share between threads.
+
+    Errors are of the `QueryError` and `StorageError` families. A collector may be writing meanwhile.
+    """
+
+    def status(self) -> dict[str, Any]:
+        """Rows, files, bytes, time span, quarantine, and what contradicts itself (`faults`)."""
+        ...
+
+    def quarantined(self, where: HeldFilter, *, limit: int, cursor: str | None = None) -> dict[str, Any]:
+        """A page of what is held in quarantine, without its bytes, oldest first: `held` and `next_cursor`.
+
+        Args:
+            cursor: `next_cursor` of the page before.
+        """
+        ...
+
+    def quarantined_record(self, sha256: str) -> dict[str, Any]:
+        """One held record; `request` is the OTLP request as it came, in base64.
+
+        Args:
+            sha256: its hash, or a beginning of it that names one record.
+
+        Raises:
+            RecordNotFoundError: it names none, or several.
+        """
         ...
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
 
 import typer
@@ -18,6 +18,10 @@ import typer
 from otel_audit.cli.output import Format
 from otel_audit.config import load_settings
 from otel_audit.ports import ActivityLogReader
+
+if TYPE_CHECKING:
+    from otel_audit.log.inspector import LocalInspector
+    from otel_audit.repos.http_inspector import HttpInspector
 
 __all__ = [
     "CacertOption",
@@ -87,6 +91,17 @@ class Source:
     def opened(self) -> AbstractContextManager[ActivityLogReader]:
         """The reader itself; see `opened_reader`."""
         return opened_reader(self.data, self.url, self.headers, self.cacert)
+
+    @contextmanager
+    def inspected(self) -> Iterator[HttpInspector | LocalInspector]:
+        """What tells about the folder that the same flags lead a reader to."""
+        from otel_audit import bootstrap
+
+        check_one_source(self.data, self.url)
+        settings = load_settings(reader=self.url if self.url is not None else self.data and str(self.data))
+        cacert = None if self.cacert is None else str(self.cacert)
+        with bootstrap.open_inspector(settings, headers=self.headers, cacert=cacert) as inspector:
+            yield inspector
 
 
 @contextmanager

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import sys
+from base64 import b64decode
 from collections import Counter
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from google.protobuf.json_format import MessageToDict
@@ -15,25 +16,28 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 
 from otel_audit.cli.deciding import Decision, confirm, decide_many, decide_one
 from otel_audit.cli.examples import examples
+from otel_audit.cli.flags import with_source
 from otel_audit.cli.held_filter import (
     ActorOption,
-    HeldFilter,
     ReasonOption,
     ServiceOption,
     SinceOption,
     UntilOption,
     held_filter,
 )
-from otel_audit.cli.options import DataOption, FormatOption, data_folder
+from otel_audit.cli.options import DataOption, FormatOption, Source, data_folder
 from otel_audit.cli.output import Format, Shown, format_for, json_text, write_rows
-from otel_audit.config import load_settings
 from otel_audit.errors import NoLogError
 from otel_audit.log.folder import read_identity
-from otel_audit.log.held import HeldRecord, held_records
+from otel_audit.log.held import held_records
+from otel_audit.log.inspector import find_held
+from otel_audit.model.held_filter import HeldFilter
+from otel_audit.ports import FolderInspector
 
 __all__ = ["add_to"]
 
 _SHORT = 12
+_PAGE = 10_000
 _SHOWN = (
     Shown("sha256", "short", style="bold"),
     Shown("held since", "recorded_at", style="cyan"),
@@ -71,11 +75,11 @@ def add_to(app: typer.Typer) -> None:
             "otel-audit quarantine list --actor ann --since 7d",
             "otel-audit quarantine list --service shop --reason conflict --limit 10",
         ),
-    )(_list)
+    )(with_source(_list))
     group.command(
         "show",
         epilog=examples("otel-audit quarantine show 3fa9", "otel-audit quarantine show 3fa9 --raw > request.bin"),
-    )(_show)
+    )(with_source(_show))
     group.command(
         "release",
         epilog=examples(
@@ -89,7 +93,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def _list(
-    data: DataOption = None,
+    source: Source,
     reason: ReasonOption = None,
     service: ServiceOption = None,
     actor: ActorOption = None,
@@ -102,30 +106,33 @@ def _list(
     format: FormatOption = None,
 ) -> None:
     """What is held, oldest first."""
-    found = held_filter(reason, service, actor, since, until).find(_folder(data))
+    where = held_filter(reason, service, actor, since, until)
+    with source.inspected() as inspector:
+        found = _found(inspector, where, None if causes else limit)
     if causes:
-        counted = Counter((one.source, _cause(one.reason)) for one in found)
+        counted = Counter((one["service_name"] or one["received_from"], _cause(one["reason"])) for one in found)
         rows: list[dict[str, object]] = [
-            {"service": source, "cause": cause, "records": count}
-            for (source, cause), count in counted.most_common(limit)
+            {"service": name, "cause": cause, "records": count} for (name, cause), count in counted.most_common(limit)
         ]
         write_rows(rows, columns=_CAUSE_COLUMNS, format=format, empty="nothing is held")
         return
-    rows = [
-        {
-            "sha256": one.sha256,
-            "short": one.sha256[:_SHORT],
-            "recorded_at": one.recorded_at,
-            "received_from": one.received_from,
-            "service_name": one.service_name,
-            "bytes": one.request_bytes,
-            "reason": one.reason,
-        }
-        for one in found[:limit]
-    ]
-    if format_for(format, sys.stdout) is not Format.TABLE:
-        rows = [{name: row[name] for name in _COLUMNS} for row in rows]
-    write_rows(rows, _SHOWN, columns=_COLUMNS, format=format, empty="nothing is held")
+    if format_for(format, sys.stdout) is Format.TABLE:
+        found = [row | {"short": row["sha256"][:_SHORT]} for row in found]
+    write_rows(found, _SHOWN, columns=_COLUMNS, format=format, empty="nothing is held")
+
+
+def _found(inspector: FolderInspector, where: HeldFilter, limit: int | None) -> list[dict[str, Any]]:
+    """What matches, so many at most, a page at a time. One that comes again after a decision counts once."""
+    found: dict[str, dict[str, Any]] = {}
+    cursor = None
+    while limit is None or len(found) < limit:
+        page = inspector.quarantined(where, limit=min(_PAGE, limit or _PAGE), cursor=cursor)
+        for row in page["held"]:
+            found.setdefault(row["sha256"], row)
+        cursor = page["next_cursor"]
+        if cursor is None:
+            break
+    return list(found.values())[:limit]
 
 
 def _cause(reason: str) -> str:
@@ -135,34 +142,29 @@ def _cause(reason: str) -> str:
 
 def _show(
     sha256: HashArgument,
-    data: DataOption = None,
+    source: Source,
     raw: Annotated[bool, typer.Option("--raw", help="The OTLP request itself, as bytes.")] = False,
 ) -> None:
     """One held record: why it is held, and the OTLP request as it came."""
-    found = _one(sha256, data)
+    with source.inspected() as inspector:
+        found = inspector.quarantined_record(sha256)
+    request = b64decode(found["request"])
     if raw:
-        sys.stdout.buffer.write(found.request)
+        sys.stdout.buffer.write(request)
         return
-    shown = {
-        "sha256": found.sha256,
-        "recorded_at": found.recorded_at,
-        "received_from": found.received_from,
-        "reason": found.reason,
-        **_differences(found, data),
-        "request": _request_json(found.request),
-    }
+    told = {name: value for name, value in found.items() if name != "request"}
+    shown = told | _differences(found["reason"], request, source) | {"request": _request_json(request)}
     typer.echo(json_text(shown, indent=2))
 
 
-def _differences(found: HeldRecord, data: Path | None) -> dict[str, list[str]]:
+def _differences(reason: str, request: bytes, source: Source) -> dict[str, list[str]]:
     """In which fields a conflict contradicts the record in the log."""
-    from otel_audit.bootstrap import open_folder_reader
     from otel_audit.query.conflicts import differing_fields
 
-    if "other content" not in found.reason:
+    if "other content" not in reason:
         return {}
-    with open_folder_reader(_folder(data), load_settings()) as reader:
-        return {"differs_in": differing_fields(found.request, reader.get_by_id)}
+    with source.opened() as reader:
+        return {"differs_in": differing_fields(request, reader.get_by_id)}
 
 
 def _release(
@@ -207,17 +209,13 @@ def _decide(folder: Path, sha256: str | None, chosen: HeldFilter, every: bool, y
     if sha256 is not None:
         decide_one(folder, held_records(folder, sha256.lower())[0].sha256, decision)
         return
-    found = chosen.find(folder)
+    found = find_held(folder, chosen)
     if not found:
         typer.echo("nothing is held" if every else "nothing that is held matches")
         return
     if not yes:
         confirm(len(found), decision)
     decide_many(folder, found, decision, _cause)
-
-
-def _one(sha256: str, data: DataOption) -> HeldRecord:
-    return held_records(_folder(data), sha256.lower())[0]
 
 
 def _folder(data: DataOption) -> Path:

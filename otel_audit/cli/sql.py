@@ -36,11 +36,17 @@ def add_to(app: typer.Typer) -> None:
 def _sql(
     statement: Annotated[str, typer.Argument(metavar="SQL", help="One SELECT; - reads it from standard input.")],
     data: DataOption = None,
+    url: Annotated[
+        str | None,
+        typer.Option("--url", metavar="URL", help="No collector takes SQL: it needs the files.", hidden=True),
+    ] = None,
     format: FormatOption = None,
 ) -> None:
     """Ask DuckDB. The views are `activity`, `quarantine`, `completeness` and `stream_notes`; nothing can be changed."""
     from otel_audit import bootstrap
 
+    if url is not None:
+        raise typer.BadParameter("SQL reads the files: give --data, on the collector's machine")
     text = sys.stdin.read() if statement == "-" else statement
     with closing(bootstrap.open_sql(data_folder(data), load_settings())) as session:
         columns, rows = session.run(text)

@@ -19,18 +19,21 @@ from otel_audit.archive.listing import has_log, list_log
 from otel_audit.archive.verify import open_checked
 from otel_audit.errors import ArchiveFaultError, RecordNotFoundError
 from otel_audit.log.quarantine import FOLDER, HELD
+from otel_audit.model.filters import LogPosition
+from otel_audit.model.interrupts import check_read
 from otel_audit.model.record import from_us
 
 __all__ = ["Held", "HeldRecord", "held", "held_matching", "held_records"]
 
 _TRIES = 5
 T = TypeVar("T")
-_SAID = pa.schema([field for field in QUARANTINE if field.name not in {"log_index", "request"}])
+_SAID = pa.schema([field for field in QUARANTINE if field.name != "request"])
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What is known of a held record without its bytes. `path`, `group`, `row`: where those are."""
+    """What is known of a held record without its bytes. `path`, `group`, `row`: where those are; `position`: in the
+    quarantine's log."""
 
     sha256: str
     recorded_at: str
@@ -41,6 +44,7 @@ class Held:
     path: Path
     group: int
     row: int
+    position: LogPosition
 
     @property
     def source(self) -> str:
@@ -141,6 +145,7 @@ def _held(root: Path) -> list[Held]:
                         path=file.path,
                         group=group,
                         row=at,
+                        position=LogPosition(file.name.log, row["log_index"]),
                     )
                 )
     return [one for one in found if one.sha256 not in decided]
@@ -151,6 +156,7 @@ def _groups(path: Path) -> Iterator[tuple[int, pa.Table]]:
     try:
         with open_checked(path) as file:
             for group in range(file.metadata.num_row_groups):
+                check_read()
                 rows = conformed(file.read_row_group(group, columns=_SAID.names), _SAID)
                 if rows.filter(pc.equal(rows["decision"], HELD))["request_bytes"].null_count:
                     # A file of an earlier release does not say.

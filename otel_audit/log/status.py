@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from otel_audit.archive.chain import breaks, contradicts
 from otel_audit.archive.extent import read_extent
@@ -19,8 +20,11 @@ from otel_audit.log.quarantine import FOLDER
 from otel_audit.log.scrub import read_scrubbed
 from otel_audit.log.streams import FOLDER as STREAMS_FOLDER
 from otel_audit.model.completeness import LostRows
+from otel_audit.model.interrupts import check_read
+from otel_audit.model.record import from_us
+from otel_audit.model.record_json import format_time
 
-__all__ = ["FolderStatus", "folder_status"]
+__all__ = ["FolderStatus", "folder_status", "status_to_json"]
 
 _TRIES = 5
 Progress = Callable[[int, int], None]
@@ -122,6 +126,33 @@ def folder_status(data_dir: Path, check: bool = False, deep: Progress | None = N
     )
 
 
+def status_to_json(status: FolderStatus) -> dict[str, Any]:
+    """The facts as `otel-audit status` and /v1/audit/status tell them."""
+    return {
+        "log": status.log,
+        "rows": status.rows,
+        "hot_files": status.hot_files,
+        "hot_bytes": status.hot_bytes,
+        "sealed_files": status.sealed_files,
+        "sealed_bytes": status.sealed_bytes,
+        "occurred_min": _time(status.occurred_min_us),
+        "occurred_max": _time(status.occurred_max_us),
+        "quarantined": status.quarantined,
+        "quarantined_bytes": status.quarantined_bytes,
+        "duplicates_dropped": status.duplicates_dropped,
+        "owner_pid": status.owner_pid,
+        "owner_url": status.owner_url,
+        "checked_files": status.checked_files,
+        "scrub_completed": _time(status.scrub_completed_us),
+        "lost": [{"log": rows.log, "first": rows.first, "last": rows.last} for rows in status.lost],
+        "faults": status.faults,
+    }
+
+
+def _time(us: int | None) -> str | None:
+    return None if us is None else format_time(from_us(us))
+
+
 def _read_all(logs: list[Path], progress: Progress) -> list[str]:
     """What is wrong with the bytes of the files of these logs; one that goes meanwhile has been replaced."""
     faults = []
@@ -170,6 +201,7 @@ def _look(root: Path) -> tuple[Listing, dict[FileName, Footer], list[str]]:
         footers: dict[FileName, Footer] = {}
         try:
             for file in listing.files:
+                check_read()
                 try:
                     footers[file.name] = read_footer(file.path)
                 except StorageError as error:

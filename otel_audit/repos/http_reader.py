@@ -47,8 +47,7 @@ from otel_audit.repos.http_streams import read_reports
 __all__ = ["HttpReader"]
 
 _PREFIX = "/v1/audit"
-_CONNECTIONS = 32
-_MOST_VALUES = 100_000
+_CONNECTIONS, _MOST_VALUES = 32, 100_000
 _MOST_URL = 60_000
 """A collector takes heads of 64 KiB."""
 _SURELY_TAKEN = 4_000
@@ -145,7 +144,7 @@ class HttpReader(RecordReads):
         """The record with that id, or None."""
         name = quote(format_id(checked_record_id(record_id)), safe="")
         try:
-            return record_from_json(self._get(f"/records/{name}", []))
+            return record_from_json(self.get_json(f"/records/{name}", []))
         except RecordNotFoundError:
             return None
         except InvalidRecordError as error:
@@ -154,13 +153,13 @@ class HttpReader(RecordReads):
     def count(self, where: Filter | None = None) -> int:
         """How many records match."""
         asked = filter_query(where or Filter())
-        return 0 if asked is None else self._whole(self._get("/count", asked), "count")
+        return 0 if asked is None else self._whole(self.get_json("/count", asked), "count")
 
     def _count_by(self, field: str, where: Filter) -> dict[Id | None, int]:
         asked = filter_query(where)
         if asked is None:
             return {}
-        answered = self._get("/count", [*asked, ("by", field), ("limit", str(_MOST_VALUES))])
+        answered = self.get_json("/count", [*asked, ("by", field), ("limit", str(_MOST_VALUES))])
         if answered.get("others"):
             raise ReaderUnavailableError(
                 f"{field} has more than {_MOST_VALUES} values here; ask for less at once, or read the data folder"
@@ -189,7 +188,7 @@ class HttpReader(RecordReads):
             # Several are picked from one answer instead: the server reads its whole log for each question.
             query.extend(("stream_id", stream_id) for stream_id in wanted)
         try:
-            reports = read_reports(lambda page: self._get("/streams", page), query)
+            reports = read_reports(lambda page: self.get_json("/streams", page), query)
         except InvalidRecordError as error:
             raise self._unlike_ours(f"streams that cannot be read ({error})") from error
         return [report for report in reports if wanted is None or report.stream_id in wanted]
@@ -197,7 +196,7 @@ class HttpReader(RecordReads):
     def completeness(self) -> Completeness:
         """What no report on a stream can show; see `StreamReader`."""
         try:
-            return completeness_from_json(self._get("/completeness", []))
+            return completeness_from_json(self.get_json("/completeness", []))
         except InvalidRecordError as error:
             raise self._unlike_ours(f"a completeness that cannot be read ({error})") from error
 
@@ -205,11 +204,12 @@ class HttpReader(RecordReads):
 
     def _page(self, query: Query) -> Page:
         try:
-            return page_from_json(self._get("/records", query))
+            return page_from_json(self.get_json("/records", query))
         except InvalidRecordError as error:
             raise self._unlike_ours(f"a page that cannot be read ({error})") from error
 
-    def _get(self, path: str, query: Query) -> dict[str, Any]:
+    def get_json(self, path: str, query: Query) -> dict[str, Any]:
+        """What a route below /v1/audit answers."""
         try:
             encoded = urlencode(query, quote_via=quote, safe="")
         except UnicodeEncodeError as error:

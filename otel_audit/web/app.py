@@ -8,7 +8,7 @@ from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
 from otel_audit.model.problem_json import PROBLEM_MEDIA_TYPE
-from otel_audit.ports import ActivityLogReader
+from otel_audit.ports import ActivityLogReader, FolderInspector
 from otel_audit.web.examples import PREFIX
 from otel_audit.web.problems import http_problem, unknown_path
 from otel_audit.web.routes import create_router, documented_answers
@@ -23,11 +23,14 @@ Every error is a problem (RFC 9457), also 404 for an unknown path and 405 for an
 and repeated parameters are errors. Each example's summary is the request that gives it."""
 
 
-def create_app(reader: ActivityLogReader, *, time_limit_s: float | None = None) -> FastAPI:
+def create_app(
+    reader: ActivityLogReader, *, time_limit_s: float | None = None, folder: FolderInspector | None = None
+) -> FastAPI:
     """An application that answers /v1/audit/... from `reader`, and its OpenAPI document at /v1/audit/openapi.json.
 
     Args:
         time_limit_s: how long one read may take; it is ended then, as it is when its client goes away.
+        folder: tells what the data folder holds; without it /status and /quarantine answer 404.
 
     Call it with full paths, or mount it at "/" or below a prefix. It has no start-up or shutdown, and does not close
     the reader. There is no authentication here: who may ask is decided by what stands before it.
@@ -40,7 +43,7 @@ def create_app(reader: ActivityLogReader, *, time_limit_s: float | None = None) 
         docs_url=None,
         redoc_url=None,
     )
-    app.include_router(create_router(reader, time_limit_s=time_limit_s))
+    app.include_router(create_router(reader, time_limit_s=time_limit_s, folder=folder))
     app.add_exception_handler(HTTPException, _http_error)
     return app
 

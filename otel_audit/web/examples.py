@@ -24,6 +24,7 @@ from otel_audit.model.problem_json import problem_from_error
 from otel_audit.model.record import ActivityRecord, EntityRef
 from otel_audit.model.record_json import page_to_json, record_to_json
 from otel_audit.model.streams import StreamReport
+from otel_audit.web.folder_examples import HELD, HELD_CURSOR, HELD_RECORD, HELD_SHA256, STATUS
 from otel_audit.web.limited import streams_to_json
 
 __all__ = [
@@ -31,6 +32,8 @@ __all__ = [
     "EXAMPLE_RECORDS",
     "EXAMPLE_STREAMS",
     "FIRST",
+    "HELD_CURSOR",
+    "HELD_SHA256",
     "NEXT_CURSOR",
     "PREFIX",
     "PROBLEMS",
@@ -144,6 +147,9 @@ ANSWERS: Mapping[str, Mapping[str, Any]] = {
         f"{PREFIX}/streams?stream_id={_WHOLE.stream_id}": streams_to_json([_WHOLE], "", 1),
     },
     "getCompleteness": {f"{PREFIX}/completeness": completeness_to_json(COMPLETENESS)},
+    "getStatus": {f"{PREFIX}/status": STATUS},
+    "listQuarantine": {f"{PREFIX}/quarantine?service=shop": {"held": [HELD], "next_cursor": None}},
+    "getQuarantined": {f"{PREFIX}/quarantine/{HELD_SHA256[:12]}": HELD_RECORD},
 }
 """Operation id -> request -> answer with status 200."""
 
@@ -184,6 +190,11 @@ PROBLEMS: Mapping[str, Mapping[str, OtelAuditError]] = {
     "getCompleteness": {
         f"{PREFIX}/completeness?stream_id=a": InvalidFilterError("stream_id: no such parameter (this path takes: none)")
     },
+    "getStatus": {f"{PREFIX}/status?deep=true": InvalidFilterError("deep: no such parameter (this path takes: none)")},
+    "listQuarantine": {
+        f"{PREFIX}/quarantine?limit=0": InvalidFilterError("limit: must be a whole number from 1 to 10000, not '0'")
+    },
+    "getQuarantined": {f"{PREFIX}/quarantine/0000": RecordNotFoundError("'0000' names 0 held records")},
 }
 """Operation id -> request -> what it is refused with."""
 

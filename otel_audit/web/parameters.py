@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -16,16 +17,19 @@ from starlette.requests import Request
 
 from otel_audit.errors import InvalidFilterError, InvalidRecordError
 from otel_audit.model.filters import COUNT_FIELDS, MAX_PAGE, Filter, entity_filter
+from otel_audit.model.held_filter import HeldFilter
 from otel_audit.model.ids import MAX_ID_CHARS
 from otel_audit.model.record import ACTOR_TYPES, OUTCOMES
 from otel_audit.model.record_json import parse_time
-from otel_audit.web.examples import FIRST, NEXT_CURSOR, SECOND, STREAM
+from otel_audit.web.examples import FIRST, HELD_CURSOR, HELD_SHA256, NEXT_CURSOR, SECOND, STREAM
 
 __all__ = [
+    "DEFAULT_HELD",
     "DEFAULT_LIMIT",
     "DEFAULT_STREAMS",
     "DEFAULT_VALUES",
     "FILTERS",
+    "MAX_HELD",
     "MAX_STREAMS",
     "MAX_VALUES",
     "Parameter",
@@ -33,6 +37,7 @@ __all__ = [
     "parse_flag",
     "parse_limit",
     "read_filter",
+    "read_held_filter",
     "read_query",
     "read_stream_ids",
 ]
@@ -40,6 +45,7 @@ __all__ = [
 DEFAULT_LIMIT = 100
 DEFAULT_VALUES, MAX_VALUES = 10_000, 100_000
 DEFAULT_STREAMS, MAX_STREAMS = 1_000, 10_000
+DEFAULT_HELD, MAX_HELD = 1_000, 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +149,19 @@ _INCOMPLETE = Parameter(
     {"type": "string", "enum": ["true", "false"], "default": "false"},
 )
 
+_REASON = Parameter("reason", "Only those whose reason has this text in it.", "conflict")
+_SERVICE = Parameter("service", "Only those of this service, or else of this peer.", "shop")
+_HELD_ACTOR = Parameter("actor_id", "Only those whose actor's id is this; reads their bytes.", "alice", _ID)
+_HELD_SINCE = Parameter("since", "Held at or after this RFC 3339 time.", "2026-11-24T09:00:00Z", _TIME)
+_HELD_UNTIL = Parameter("until", "Held before this RFC 3339 time.", "2026-11-24T10:00:00Z", _TIME)
+_MOST_HELD = Parameter(
+    "limit",
+    "Most held records in the answer.",
+    100,
+    {"type": "integer", "minimum": 1, "maximum": MAX_HELD, "default": DEFAULT_HELD},
+)
+_HELD_CURSOR = Parameter("cursor", "`next_cursor` of the page before.", HELD_CURSOR)
+
 _PATH: dict[str, Parameter] = {
     parameter.name: parameter
     for parameter in (
@@ -151,6 +170,7 @@ _PATH: dict[str, Parameter] = {
         Parameter("entity_id", "The thing's id, percent-encoded.", "42", _ID, "path"),
         Parameter("actor_id", "The actor's id, percent-encoded.", "alice", _ID, "path"),
         Parameter("owner_id", "The owner's id, percent-encoded.", "alice", _ID, "path"),
+        Parameter("sha256", "The hash, or a beginning of it that names one record.", HELD_SHA256[:12], place="path"),
         Parameter("action", "The verb, percent-encoded.", "create_task", place="path"),
     )
 }
@@ -158,6 +178,15 @@ _PATH: dict[str, Parameter] = {
 SEARCH: tuple[Parameter, ...] = (*FILTERS, _SINCE, _UNTIL, _LIMIT, _CURSOR, _PAGE_ORDER, _AFTER)
 LIST: tuple[Parameter, ...] = (_LIMIT, _SINCE, _UNTIL, _LIST_ORDER)
 COUNT: tuple[Parameter, ...] = (*FILTERS, _SINCE, _UNTIL, _BY, _MOST_VALUES)
+QUARANTINE: tuple[Parameter, ...] = (
+    _REASON,
+    _SERVICE,
+    _HELD_ACTOR,
+    _HELD_SINCE,
+    _HELD_UNTIL,
+    _MOST_HELD,
+    _HELD_CURSOR,
+)
 STREAMS: tuple[Parameter, ...] = (_STREAM_ID, _INCOMPLETE, _MOST_STREAMS, _STREAM_CURSOR)
 
 
@@ -200,10 +229,7 @@ def read_filter(values: Mapping[str, str]) -> Filter | None:
     known: dict[str, Any] = {p.name: values[p.name] for p in FILTERS if p.name in values}
     for name in ("since", "until"):
         if name in values:
-            try:
-                known[name] = parse_time(values[name], name)
-            except InvalidRecordError as error:
-                raise InvalidFilterError(str(error)) from None
+            known[name] = _moment(values, name)
     if "entity_id" in known:
         if "entity_type" not in known:
             raise InvalidFilterError("entity_id: needs entity_type too, for ids are unique within a type only")
@@ -235,6 +261,28 @@ def read_stream_ids(values: Mapping[str, str]) -> list[str] | None:
     if not 0 < len(text) <= MAX_ID_CHARS:
         raise InvalidFilterError(f"stream_id: must have 1 to {MAX_ID_CHARS} characters, not {len(text)}")
     return [text]
+
+
+def read_held_filter(values: Mapping[str, str]) -> HeldFilter:
+    """Which held records a query is about.
+
+    Raises:
+        InvalidFilterError: an empty value, or a time that is none.
+    """
+    for name in ("reason", "service", "actor_id"):
+        if values.get(name) == "":
+            raise InvalidFilterError(f"{name}: must not be empty")
+    since, until = _moment(values, "since"), _moment(values, "until")
+    return HeldFilter(values.get("reason"), values.get("service"), values.get("actor_id"), since, until)
+
+
+def _moment(values: Mapping[str, str], name: str) -> datetime | None:
+    if name not in values:
+        return None
+    try:
+        return parse_time(values[name], name)
+    except InvalidRecordError as error:
+        raise InvalidFilterError(str(error)) from None
 
 
 def parse_flag(values: Mapping[str, str], name: str) -> bool:

@@ -18,7 +18,7 @@ from otel_audit.model.ids import MAX_ID_CHARS, Id, parse_id
 from otel_audit.model.pages import Page
 from otel_audit.model.problem_json import PROBLEM_MEDIA_TYPE, problem_from_error
 from otel_audit.model.record_json import parse_position, record_to_json
-from otel_audit.ports import ActivityLogReader, StreamReader
+from otel_audit.ports import ActivityLogReader, FolderInspector, StreamReader
 from otel_audit.web import parameters, schemas
 from otel_audit.web.examples import ANSWERS, PREFIX, PROBLEMS, UNAVAILABLE
 from otel_audit.web.limited import counts_to_json, streams_to_json
@@ -29,10 +29,13 @@ from otel_audit.web.problems import AuditRoute, ElsewhereRoute, answer, unknown_
 __all__ = ["create_router", "documented_answers"]
 
 
-def create_router(reader: ActivityLogReader, *, time_limit_s: float | None = None) -> APIRouter:
+def create_router(
+    reader: ActivityLogReader, *, time_limit_s: float | None = None, folder: FolderInspector | None = None
+) -> APIRouter:
     """Routes under /v1/audit that answer from `reader`; for `include_router` of any FastAPI application.
 
-    A read ends when its client goes away, and after `time_limit_s`.
+    A read ends when its client goes away, and after `time_limit_s`. Without `folder`, /status and /quarantine
+    answer 404.
 
     Errors under the prefix are problem details (RFC 9457) whatever the application does with its own. Who may read is
     the application's to decide: `include_router(create_router(reader), dependencies=[...])`.
@@ -177,6 +180,46 @@ def create_router(reader: ActivityLogReader, *, time_limit_s: float | None = Non
             return unknown_path(request.scope["path"])
         parameters.read_query(request, ())
         return answer(completeness_to_json(reader.completeness()))
+
+    @route("/status", "getStatus", "What the data folder holds", schemas.Status, parameters.documented(()))
+    def get_status(request: Request) -> Response:
+        """Rows, files, bytes, time span, quarantine, and which files contradict each other."""
+        if folder is None:
+            return unknown_path(request.scope["path"])
+        parameters.read_query(request, ())
+        return answer(folder.status())
+
+    @route(
+        "/quarantine",
+        "listQuarantine",
+        "What is held in quarantine",
+        schemas.Quarantine,
+        parameters.documented(parameters.QUARANTINE),
+    )
+    def list_quarantine(request: Request) -> Response:
+        """Records that were accepted, are no valid activities and wait for a decision, without their bytes. Oldest
+        first."""
+        if folder is None:
+            return unknown_path(request.scope["path"])
+        values = parameters.read_query(request, parameters.QUARANTINE)
+        most = parameters.parse_limit(values, parameters.DEFAULT_HELD, parameters.MAX_HELD)
+        where = parameters.read_held_filter(values)
+        return answer(folder.quarantined(where, limit=most, cursor=values.get("cursor")))
+
+    @route(
+        "/quarantine/{sha256:path}",
+        "getQuarantined",
+        "One held record with its bytes",
+        schemas.HeldRecord,
+        parameters.documented((), ["sha256"]),
+    )
+    def get_quarantined(request: Request) -> Response:
+        """Why it is held, and the OTLP request as it came."""
+        if folder is None:
+            return unknown_path(request.scope["path"])
+        parameters.read_query(request, ())
+        (text,) = path_names(request.scope, ["sha256"])
+        return answer(folder.quarantined_record(text))
 
     for elsewhere in ("", "/{rest:path}"):
         router.add_api_route(

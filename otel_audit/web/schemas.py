@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
-__all__ = ["Count", "Page", "Problem", "Record", "Streams"]
+__all__ = ["Completeness", "Count", "HeldRecord", "Page", "Problem", "Quarantine", "Record", "Status", "Streams"]
 
 
 class Entity(BaseModel):
@@ -133,6 +133,56 @@ class Completeness(BaseModel):
     records: int = Field(ge=0, description="Rows in the archive.")
     unnumbered: int = Field(ge=0, description="Records without a number: nothing shows whether all of them are here.")
     lost: list[LostRows]
+
+
+class Status(BaseModel):
+    """What a data folder holds. Sizes are in bytes."""
+
+    log: str
+    rows: int = Field(ge=0)
+    hot_files: int = Field(ge=0)
+    hot_bytes: int = Field(ge=0)
+    sealed_files: int = Field(ge=0)
+    sealed_bytes: int = Field(ge=0)
+    occurred_min: datetime | None
+    occurred_max: datetime | None
+    quarantined: int = Field(ge=0, description="Records held now.")
+    quarantined_bytes: int = Field(ge=0, description="Of those, as they were sent.")
+    duplicates_dropped: int = Field(ge=0)
+    owner_pid: int | None = Field(description="The process that writes to the folder.")
+    owner_url: str | None
+    checked_files: int = Field(ge=0, description="How many footers were read and agree with their names.")
+    scrub_completed: datetime | None = Field(description="When every byte had last been read back.")
+    lost: list[LostRows] = Field(description="Rows of any of the logs that are accepted as lost.")
+    faults: list[str] = Field(description="What contradicts itself; empty when all is well.")
+
+
+class Held(BaseModel):
+    """A record in quarantine, without its bytes."""
+
+    sha256: str = Field(description="Of the OTLP request that has this one record.")
+    recorded_at: datetime
+    received_from: str
+    service_name: str | None
+    bytes: int = Field(ge=0)
+    reason: str = Field(description="Why it is no valid activity.")
+
+
+class Quarantine(BaseModel):
+    """Held records, oldest first."""
+
+    held: list[Held]
+    next_cursor: str | None = Field(description="Gives the next page; null at the end.")
+
+
+class HeldRecord(BaseModel):
+    """A record in quarantine."""
+
+    sha256: str
+    recorded_at: datetime
+    received_from: str
+    reason: str
+    request: str = Field(description="An OTLP ExportLogsServiceRequest with this one record, in base64.")
 
 
 class Problem(BaseModel):

@@ -17,7 +17,7 @@ from typing import Any
 
 import uvicorn
 
-from otel_audit.bootstrap import open_folder_reader
+from otel_audit.bootstrap import open_folder_inspector, open_folder_reader
 from otel_audit.collector.child import become_child
 from otel_audit.config import load_settings
 from otel_audit.web.app import create_app
@@ -43,7 +43,11 @@ def serve_reads(settings: dict[str, Any], path: str, listening: Connection) -> N
     ):
         listener.bind(path)
         config = uvicorn.Config(
-            create_app(reader, time_limit_s=known.read_time_limit_s),
+            create_app(
+                reader,
+                time_limit_s=known.read_time_limit_s,
+                folder=open_folder_inspector(Path(known.data_dir)),
+            ),
             lifespan="off",
             log_config=None,
             log_level="warning",

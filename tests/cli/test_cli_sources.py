@@ -16,14 +16,17 @@ import requests
 from otel_audit import ActivityRecord, EntityRef, OTelActivityLogRepo
 from otel_audit.cli.demo.child import CollectorProcess
 from otel_audit.cli.reference import commands
+from otel_audit.otlp.encode import encode_record, encode_resource, frame_request
 from otel_audit.otlp.names import LOG_HEADER
 from tests.cli.conftest import Invoke
+from tests.log.requests import ARRIVAL_NS, record
 
 PEM = Path(__file__).parent / "proxy.pem"
 """A key of no worth and its own certificate, for 127.0.0.1."""
 READING = [
     "get entity Task 42", "get actor ann", "get owner bob", "get action create_task", "search", "count",
-    "gaps --all",
+    "gaps --all", "status", "quarantine list", "quarantine list --causes",
+    "quarantine list --reason actor --since 1d --limit 1",
 ]  # fmt: skip
 MEANINGS = {
     "--data": ("PATH", "folder"),
@@ -54,6 +57,7 @@ def proxy(data: Path) -> Iterator[str]:
                         metadata={"number": number},
                     )
                 )
+        _hold(collector.url)
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
@@ -86,6 +90,15 @@ def proxy(data: Path) -> Iterator[str]:
             server.server_close()
 
 
+def _hold(url: str) -> None:
+    """Two records that lack their actor go to quarantine."""
+    for name in ("broken-1", "broken-2"):
+        broken = encode_record(record(name), ARRIVAL_NS).replace(b"audit.actor.id", b"audit.actor.xx")
+        body = frame_request(encode_resource({}), [broken])
+        headers = {"Content-Type": "application/x-protobuf"}
+        assert requests.post(f"{url}/v1/logs", data=body, headers=headers, timeout=30).status_code == 200
+
+
 @pytest.fixture(scope="module")
 def access() -> list[str]:
     return ["--header", "Authorization: Bearer secret", "--cacert", str(PEM)]
@@ -98,6 +111,32 @@ def test_every_reading_command_reads_through_a_proxy(
     through = invoke(*line.split(), "--url", proxy, *access)
     assert (through.code, through.err) == (0, "")
     assert invoke(*line.split(), "--data", str(data)).out == through.out != ""
+
+
+def test_a_held_record_is_shown_through_a_proxy_as_from_the_folder(
+    invoke: Invoke, proxy: str, access: list[str], data: Path
+) -> None:
+    first = json.loads(invoke("quarantine", "list", "--data", str(data)).out.splitlines()[0])
+    beginning = first["sha256"][:12]
+    through = invoke("quarantine", "show", beginning, "--url", proxy, *access)
+    assert (through.code, through.err) == (0, "")
+    assert invoke("quarantine", "show", beginning, "--data", str(data)).out == through.out
+    shown = json.loads(through.out)
+    assert shown["sha256"] == first["sha256"]
+    assert shown["request"]["resourceLogs"]
+    assert (
+        invoke("quarantine", "show", "none", "--url", proxy, *access).code
+        == invoke("quarantine", "show", "none", "--data", str(data)).code
+        != 0
+    )
+
+
+def test_what_needs_the_files_says_so_when_it_is_given_a_collector(invoke: Invoke) -> None:
+    for line in ("status --check", "sql SELECT"):
+        done = invoke(*line.split(), "--url", "http://127.0.0.1:9")
+        assert done.code == 2
+        assert "--data" in done.err
+        assert "files" in done.err
 
 
 def test_the_same_proxy_is_found_behind_the_endpoint(invoke: Invoke, proxy: str, access: list[str]) -> None:

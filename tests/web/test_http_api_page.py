@@ -13,7 +13,7 @@ from otel_audit.errors import InvalidCursorError, InvalidFilterError, ReaderUnav
 from otel_audit.model.filters import COUNT_FIELDS
 from otel_audit.model.problem_json import problem_type
 from otel_audit.web.openapi import openapi_text
-from otel_audit.web.parameters import COUNT, SEARCH, STREAMS
+from otel_audit.web.parameters import COUNT, QUARANTINE, SEARCH, STREAMS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "http-api.md").read_text(encoding="utf-8")
 SHOWN = re.findall(r"```console\n\$ curl -s 'http://127\.0\.0\.1:4318([^']*)'( \| jq \.)?\n(.*?)\n```", PAGE, re.DOTALL)
@@ -34,7 +34,7 @@ def test_the_page_shows_every_command_it_has() -> None:
 
 def test_the_page_names_every_route_parameter_field_and_problem() -> None:
     named = [f"GET {template}" for template in json.loads(openapi_text())["paths"]]
-    named += [parameter.name for parameter in (*SEARCH, *COUNT, *STREAMS)]
+    named += [parameter.name for parameter in (*SEARCH, *COUNT, *STREAMS, *QUARANTINE)]
     named += COUNT_FIELDS
     named += map(problem_type, (InvalidFilterError, InvalidCursorError, RecordNotFoundError, ReaderUnavailableError))
     assert [name for name in named if f"`{name}" not in PAGE] == []

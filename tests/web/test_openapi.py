@@ -59,6 +59,9 @@ def test_operation_ids_and_paths_stay_as_they_are() -> None:
         "countRecords": "/v1/audit/count",
         "listStreams": "/v1/audit/streams",
         "getCompleteness": "/v1/audit/completeness",
+        "getStatus": "/v1/audit/status",
+        "listQuarantine": "/v1/audit/quarantine",
+        "getQuarantined": "/v1/audit/quarantine/{sha256}",
     }
 
 
@@ -90,11 +93,13 @@ class Unavailable(InMemoryActivityLogRepo):
         raise ReaderUnavailableError("the data folder cannot be read now")
 
     _select_log = get_by_id = count = _count_by = stream_reports = _select  # type: ignore[assignment]
+    status = quarantined = quarantined_record = _select
 
 
 @pytest.fixture(scope="module")
 def unavailable_at() -> Iterator[str]:
-    with serving(create_app(Unavailable())) as url:
+    log = Unavailable()
+    with serving(create_app(log, folder=log)) as url:
         yield url
 
 
