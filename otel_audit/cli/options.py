@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -33,6 +34,7 @@ __all__ = [
     "OrderOption",
     "Source",
     "UrlOption",
+    "check_no_terminal",
     "check_one_source",
     "data_folder",
     "opened_reader",
@@ -124,6 +126,12 @@ def check_one_source(data: Path | None, url: str | None) -> None:
     """Raises BadParameter when both are given."""
     if data is not None and url is not None:
         raise typer.BadParameter("give --data or --url, not both")
+
+
+def check_no_terminal() -> None:
+    """Raises BadParameter when raw bytes would go to a terminal, which acts on what it takes for commands."""
+    if sys.stdout.isatty():
+        raise typer.BadParameter("--raw writes bytes that are not for a terminal: redirect them, as in --raw > FILE")
 
 
 def parsed_headers(lines: Sequence[str]) -> dict[str, str]:

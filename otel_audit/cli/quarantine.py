@@ -25,7 +25,7 @@ from otel_audit.cli.held_filter import (
     UntilOption,
     held_filter,
 )
-from otel_audit.cli.options import DataOption, FormatOption, Source, data_folder
+from otel_audit.cli.options import DataOption, FormatOption, Source, check_no_terminal, data_folder
 from otel_audit.cli.output import Format, Shown, format_for, json_text, write_rows
 from otel_audit.errors import NoLogError
 from otel_audit.log.folder import read_identity
@@ -143,9 +143,11 @@ def _cause(reason: str) -> str:
 def _show(
     sha256: HashArgument,
     source: Source,
-    raw: Annotated[bool, typer.Option("--raw", help="The OTLP request itself, as bytes.")] = False,
+    raw: Annotated[bool, typer.Option("--raw", help="The OTLP request itself, as bytes; not to a terminal.")] = False,
 ) -> None:
     """One held record: why it is held, and the OTLP request as it came."""
+    if raw:
+        check_no_terminal()
     with source.inspected() as inspector:
         found = inspector.quarantined_record(sha256)
     request = b64decode(found["request"])

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from otel_audit.cli.examples import examples
+from otel_audit.cli.options import check_no_terminal
 from otel_audit.cli.output import json_text
 from otel_audit.cli.spool.options import SpoolOption, StreamOption, matching, opened_spool
 from otel_audit.otlp.encode import frame_request
@@ -61,6 +62,8 @@ def _export(
     ] = False,
 ) -> None:
     """Write records as ExportLogsServiceRequests, one a line, in OTLP/JSON. Nothing is changed in the spool."""
+    if raw:
+        check_no_terminal()
     _, root = opened_spool(spool_dir)
     parts = list(dict.fromkeys(part or [Part.WAITING, Part.PARKED]))
     count = requests = 0
