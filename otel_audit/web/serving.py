@@ -1,6 +1,7 @@
 """The process in which a collector has its reads answered: what runs there, and how it stays out of the way.
 
-It gets the processor and the disk only when nobody else wants them, so that no read slows a commit or a health check.
+Where the processors are busy its threads get about a tenth of what others get: so much a read may slow a commit or a
+health check. At the very lowest priority a busy machine would answer no read at all.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from otel_audit.config import load_settings
 from otel_audit.web.app import create_app
 
 __all__ = ["serve_reads"]
+
+_NICENESS = 10
 
 
 def serve_reads(settings: dict[str, Any], path: str, listening: Connection) -> None:
@@ -78,11 +81,9 @@ class _Server(uvicorn.Server):  # type: ignore[misc]
 
 
 def _step_back() -> None:
-    """Take what nobody else wants; where that is not allowed, so be it. Threads started later do as well."""
-    with contextlib.suppress(OSError):
-        os.nice(19)
-    if hasattr(os, "sched_setscheduler"):
-        # By thread, as Linux does it, for DuckDB's are running by now. The disk is given by the same rule.
-        for thread in Path("/proc/self/task").iterdir():
-            with contextlib.suppress(OSError):
-                os.sched_setscheduler(int(thread.name), os.SCHED_IDLE, os.sched_param(0))
+    """Take a lower priority, where that is allowed. Threads started later have it as well."""
+    threads = Path("/proc/self/task")
+    # By thread, as Linux counts it: DuckDB's are running by now.
+    for thread in [int(each.name) for each in threads.iterdir()] if threads.is_dir() else [0]:
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, thread, _NICENESS)

@@ -96,7 +96,8 @@ def test_a_read_sees_what_was_acknowledged_before_it_and_runs_in_another_process
     assert requests.get(f"{collector.url}{RECORDS}/{record_id}", timeout=30).json()["metadata"] == {"n": 1}
     pid = read_process(collector).pid
     assert pid in children(os.getpid())
-    assert os.sched_getscheduler(pid) == os.SCHED_IDLE
+    threads = [int(each.name) for each in Path(f"/proc/{pid}/task").iterdir()]
+    assert {os.getpriority(os.PRIO_PROCESS, thread) for thread in threads} == {10}
 
 
 def test_nobody_else_can_enter_the_folder_of_its_socket(collector: Collector) -> None:
