@@ -110,9 +110,7 @@ def _gaps(
         if settle is not None:
             from otel_audit.cli.settling import settle_stream
 
-            settle_stream(
-                _look(streams, expected, [settle], False).get(settle), settle, reason or "", source.data, source.url
-            )
+            settle_stream(_look(streams, expected, [settle], False).get(settle), settle, reason or "", source)
             incomplete, expected = False, {}
         first = _look(streams, expected, None if settle is None else [settle], incomplete)
         reports = confirmed(first, lambda lacking: _look(streams, expected, lacking, False), wait)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,19 @@ def owner_url(folder: Path) -> str | None:
     return url
 
 
-def ask(url: str, path: str, content: bytes | None = None) -> dict[str, Any]:
-    """POST to a collector and give its JSON answer.
+def ask(
+    url: str,
+    path: str,
+    content: bytes | None = None,
+    *,
+    headers: Mapping[str, str] | None = None,
+    cacert: Path | None = None,
+) -> dict[str, Any]:
+    """POST to a collector and give its JSON answer. Redirects are not followed: headers are for the host named alone.
+
+    Args:
+        headers: for a proxy in front of it.
+        cacert: CA certificates that its own must go back to.
 
     Raises:
         ReaderUnavailableError: nothing of ours answers there.
@@ -49,7 +61,14 @@ def ask(url: str, path: str, content: bytes | None = None) -> dict[str, Any]:
         # No proxy of the environment: a collector answers this only to its own machine.
         with requests.Session() as session:
             session.trust_env = False
-            answer = session.post(url.rstrip("/") + path, data=content, timeout=_TIMEOUT_S)
+            answer = session.post(
+                url.rstrip("/") + path,
+                data=content,
+                headers=dict(headers or {}),
+                timeout=_TIMEOUT_S,
+                allow_redirects=False,
+                verify=True if cacert is None else str(cacert),
+            )
     except requests.RequestException as error:
         raise ReaderUnavailableError(f"{shown} does not answer: {cause(error)}") from error
     try:

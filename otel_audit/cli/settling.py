@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from urllib.parse import urlencode
 
 from otel_audit import bootstrap
-from otel_audit.cli.options import data_folder
+from otel_audit.cli.options import Source, data_folder
 from otel_audit.cli.output import printable, tell
 from otel_audit.cli.running import ask, owner_url
 from otel_audit.config import load_settings
@@ -16,7 +15,7 @@ from otel_audit.model.streams import StreamReport
 __all__ = ["settle_stream"]
 
 
-def settle_stream(report: StreamReport | None, stream_id: str, reason: str, data: Path | None, url: str | None) -> None:
+def settle_stream(report: StreamReport | None, stream_id: str, reason: str, source: Source) -> None:
     """Settle what a report says, and nothing that comes later.
 
     Raises:
@@ -25,14 +24,14 @@ def settle_stream(report: StreamReport | None, stream_id: str, reason: str, data
     if report is None:
         raise RecordNotFoundError(f"no stream {stream_id!r} here")
     disregarded = None if report.implausible is None else report.implausible[0]
-    folder = data_folder(data)
-    if url is None:
-        url = owner_url(folder)
+    folder = data_folder(source.data)
+    named = source if source.url is not None else Source(url=owner_url(folder))  # headers are for whom they name alone
+    url = named.url
     if url is not None:
         values = {"stream_id": stream_id, "upto": report.emitted, "reason": reason}
         if disregarded is not None:
             values["disregarded"] = disregarded
-        ask(url, f"/admin/streams/settle?{urlencode(values)}")
+        ask(url, f"/admin/streams/settle?{urlencode(values)}", headers=named.headers, cacert=named.cacert)
     else:
         with bootstrap.open_log(load_settings(data_dir=str(folder))) as log:
             log.decisions.settle_stream(stream_id, report.emitted, disregarded, reason)

@@ -64,7 +64,7 @@ def proxy(data: Path) -> Iterator[str]:
                 if self.headers["Authorization"] != "Bearer secret":
                     self.send_error(401)
                     return
-                answer = requests.get(collector.url + self.path, timeout=30)
+                answer = requests.request(self.command, collector.url + self.path, timeout=30)
                 self.send_response(answer.status_code)
                 for name in ("Content-Type", LOG_HEADER):
                     if name in answer.headers:
@@ -72,6 +72,8 @@ def proxy(data: Path) -> Iterator[str]:
                 self.send_header("Content-Length", str(len(answer.content)))
                 self.end_headers()
                 self.wfile.write(answer.content)
+
+            do_POST = do_GET
 
             def log_message(self, *_: Any) -> None:
                 pass
@@ -129,6 +131,15 @@ def test_a_held_record_is_shown_through_a_proxy_as_from_the_folder(
         == invoke("quarantine", "show", "none", "--data", str(data)).code
         != 0
     )
+
+
+def test_a_stream_is_settled_through_a_proxy(invoke: Invoke, proxy: str, access: list[str], data: Path) -> None:
+    row = json.loads(invoke("gaps", "--all", "--data", str(data)).out)
+    words = ["gaps", "--settle", row["stream_id"], "--reason", "looked into", "--url", proxy]
+    assert invoke(*words, "--cacert", str(PEM)).code == 69
+    done = invoke(*words, *access)
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["settled_reason"] == "looked into"
 
 
 def test_what_needs_the_files_says_so_when_it_is_given_a_collector(invoke: Invoke) -> None:
