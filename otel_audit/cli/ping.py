@@ -63,7 +63,7 @@ def _ping(
     target = bootstrap.endpoint_of(settings)
     legs = _Legs()
     with opened_repo(endpoint, reader) as repo:
-        legs.end("open", f"the sender stands, for {target.shown_url}")
+        legs.end("open", "the sender stands")
         if record:
             _send(repo, target.shown_url, timeout, legs)
         else:
@@ -91,8 +91,8 @@ class _Legs:
 
 def _ask(repo: ActivityLogReader, target: Endpoint, timeout: float, legs: _Legs, *, reads: bool) -> None:
     log = knock(target, timeout)
-    who = f"our collector, log {printable(log)}" if log else "another OTLP server, which answers for itself"
-    legs.end("answer", f"a request without records succeeds: {who}")
+    who = f"our collector, log {printable(log)}" if log else "another OTLP server, for itself"
+    legs.end("answer", f"takes an empty request: {who}")
     if log and target.base_url is not None:
         legs.end("ready", readiness(target, timeout))
     if log or reads:

@@ -6,6 +6,8 @@ import re
 import sys
 from base64 import b64decode
 from collections import Counter
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -40,10 +42,10 @@ _SHORT = 12
 _PAGE = 10_000
 _SHOWN = (
     Shown("sha256", "short", style="bold"),
-    Shown("held since", "recorded_at", style="cyan"),
-    Shown("from", "received_from"),
+    Shown("held since", "since", style="cyan"),
+    Shown("from", "received_from", cut=True),
     Shown("bytes", "bytes", right=True),
-    Shown("why", "reason", style="yellow"),
+    Shown("why", "reason", style="yellow", rest=True),
 )
 _COLUMNS = ("sha256", "recorded_at", "received_from", "service_name", "bytes", "reason")
 _CAUSE_COLUMNS = ("service", "cause", "records")
@@ -117,8 +119,13 @@ def _list(
         write_rows(rows, columns=_CAUSE_COLUMNS, format=format, empty="nothing is held")
         return
     if format_for(format, sys.stdout) is Format.TABLE:
-        found = [row | {"short": row["sha256"][:_SHORT]} for row in found]
+        found = [row | _table_cells(row) for row in found]
     write_rows(found, _SHOWN, columns=_COLUMNS, format=format, empty="nothing is held")
+
+
+def _table_cells(row: Mapping[str, Any]) -> dict[str, str]:
+    since = datetime.fromisoformat(row["recorded_at"]).astimezone(UTC)
+    return {"short": row["sha256"][:_SHORT], "since": since.strftime("%m-%d %H:%M")}
 
 
 def _found(inspector: FolderInspector, where: HeldFilter, limit: int | None) -> list[dict[str, Any]]:

@@ -11,9 +11,13 @@ from typing import Any
 import pytest
 
 from otel_audit import ActivityRecord, EntityRef, LocalActivityLogRepo, new_record_id
+from otel_audit.cli.demo.child import CollectorProcess
 from otel_audit.cli.output import Format
 from otel_audit.cli.record_rows import write_records
 from tests.cli.conftest import Invoke
+from tests.log.test_budget import invalid
+from tests.log.test_engine import open_log
+from tests.spool.filled import FilledSpool
 
 ROOMY = ActivityRecord.create(
     actor_id=new_record_id(), owner_id=new_record_id(), action="reassign_ownership_of_a_shared_task",
@@ -94,3 +98,54 @@ def test_the_tables_of_a_folder_fit_80_columns(invoke: Invoke, tmp_path: Path, m
     for line in ("settings", "settings --side collector"):
         done = invoke(*line.split(), "--format", "table")
         assert max(map(len, done.out.splitlines())) <= 80, done.out
+
+
+def test_the_tables_of_a_spool_fit_80_columns_and_a_line_each(
+    invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the ids, names and addresses of real ones."""
+    spool, streams = FilledSpool(tmp_path), [f"019ab4f2-3{at}00-7000-8000-00000000000a" for at in "bc"]
+    for stream_id in streams:
+        stream = spool.stream(
+            stream_id, endpoint="https://collector.audit.example.com:4318/v1/logs", service="inventory-reconciliation"
+        )
+        stream.write(1_200, at_once=100).park(300, "HTTP 403 Forbidden: this tenant may not write here, ask its owner")
+    monkeypatch.setattr("otel_audit.cli.output.PIPE_WIDTH", 80)
+    for words in ("status", "list"):
+        done = invoke("spool", words, "--spool-dir", str(tmp_path), "--format", "table")
+        assert done.code == 0, done.err
+        lines = [line for line in done.out.splitlines() if not line.startswith(str(tmp_path))]
+        assert max(map(len, lines)) <= 80, done.out
+        for stream_id in streams:
+            (line,) = (line for line in lines if line.startswith(stream_id[:13]))
+            assert stream_id.startswith(line.split()[0])
+            assert "300" in line
+        assert len([line for line in lines if line and not line.startswith("parked: ")]) == 3, done.out
+
+
+def test_the_tables_of_the_quarantine_fit_80_columns_and_a_line_each(
+    invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_log(tmp_path) as log:
+        log.submit(invalid("inventory-reconciliation", "r" * 60)).result()
+    monkeypatch.setattr("otel_audit.cli.output.PIPE_WIDTH", 80)
+    done = invoke("quarantine", "list", "--data", str(tmp_path), "--format", "table")
+    lines = done.out.splitlines()
+    assert len(lines) == 2, done.out
+    assert max(map(len, lines)) <= 80
+    assert "audit.actor.id" in lines[1]
+
+
+@pytest.mark.slow
+def test_the_table_of_a_ping_fits_80_columns_and_a_line_each(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("otel_audit.cli.output.PIPE_WIDTH", 80)
+    with CollectorProcess(tmp_path) as collector:
+        for words in ([], ["--record"]):
+            done = invoke("ping", "--endpoint", collector.url, "--format", "table", *words)
+            assert done.code == 0, done.err
+            lines = done.out.splitlines()
+            assert max(map(len, lines)) <= 80
+            assert [line.split()[0] for line in lines[2:]][:1] == ["open"]
+            assert all(re.search(r"\s\d+\.\d\s", line) for line in lines[2:]), done.out

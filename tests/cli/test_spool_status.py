@@ -67,8 +67,8 @@ def test_csv_and_the_table_have_the_same_streams(invoke: Invoke, spool: FilledSp
     table = status(invoke, spool, "--format", "table").out
     assert str(spool.root) in table
     left, delivered = (line.split() for line in table.splitlines() if "shop" in line)
-    assert left[:3] == ["s2", "shop", "left"] and "no" in left
-    assert delivered[:3] == ["s1", "shop", "delivered"] and "cleanly" in delivered
+    assert left[:3] == ["s2", "shop", "left"]
+    assert delivered[:3] == ["s1", "shop", "delivered"]
     assert "parked: none   kept: 1 file" in table
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import typer
 
 from otel_audit.cli.examples import examples
-from otel_audit.cli.numbers import plural_s
+from otel_audit.cli.numbers import plural_s, stream_text
 from otel_audit.cli.options import FormatOption
 from otel_audit.cli.output import Format, Shown, format_for, printable, write_rows
 from otel_audit.cli.spool import export, resend, sending
@@ -23,32 +23,26 @@ from otel_audit.spool.survey import ParkedFile, Pool, SpoolSurvey, StreamSurvey,
 __all__ = ["add_to", "age_text"]
 
 _STREAMS = (
-    Shown("stream", "stream_id", style="bold"),
-    Shown("service", "service_name"),
-    Shown("state", "place", style="green"),
+    Shown("stream", "stream", style="bold"),
+    Shown("service", "service_name", cut=True),
+    Shown("state", "state", style="green"),
     Shown("emitted", "last_number", right=True),
     Shown("delivered", "delivered", right=True),
     Shown("waiting", "waiting_records", right=True),
-    Shown("size", "size", right=True),
     Shown("oldest", "oldest", right=True),
     Shown("parked", "parked", right=True, style="yellow"),
-    Shown("ended", "ended"),
-    Shown("endpoint", "endpoint", style="cyan"),
 )
 _STREAM_COLUMNS = (
     "stream_id", "service_name", "endpoint", "state", "pid", "last_number", "delivered", "waiting_records",
     "waiting_bytes", "waiting_since", "oldest_waiting_s", "parked", "closed", "damaged",
 )  # fmt: skip
 _PARKED = (
-    Shown("stream", "stream_id", style="bold"),
-    Shown("service", "service_name"),
-    Shown("first", "first_number", right=True),
-    Shown("last", "last_number", right=True),
-    Shown("records", "records", right=True),
+    Shown("stream", "stream", style="bold"),
+    Shown("service", "service_name", cut=True),
+    Shown("numbers", "numbers"),
     Shown("refused", "rejected", right=True),
-    Shown("since", "parked_at", style="cyan"),
-    Shown("answer", "reason", style="yellow"),
-    Shown("endpoint", "endpoint", style="cyan"),
+    Shown("for", "age", right=True, style="cyan"),
+    Shown("answer", "reason", style="yellow", rest=True),
 )
 _PARKED_COLUMNS = (
     "stream_id", "service_name", "first_number", "last_number", "records", "rejected", "parked_at", "reason",
@@ -116,12 +110,9 @@ def _stream_row(stream: StreamSurvey, now_ns: int) -> dict[str, Any]:
 
 
 def _table_cells(row: dict[str, Any]) -> dict[str, Any]:
-    waits = row["waiting_records"] > 0
     return {
-        "place": f"living, {row['pid']}" if row["state"] == "living" and row["pid"] else row["state"],
-        "size": byte_text(row["waiting_bytes"]) if waits else "",
+        "stream": stream_text(row["stream_id"]),
         "oldest": "" if row["oldest_waiting_s"] is None else age_text(row["oldest_waiting_s"]),
-        "ended": "cleanly" if row["closed"] else "" if row["state"] == "living" else "no",
     }
 
 
@@ -148,7 +139,10 @@ def _list(spool_dir: SpoolOption = None, stream: StreamOption = None, format: Fo
     _, root = opened_spool(spool_dir)
     found = parked_files(root)
     chosen = set(matching([parked.stream_id for parked in found], stream))
-    rows = (_parked_row(parked) for parked in found if parked.stream_id in chosen)
+    taken = [parked for parked in found if parked.stream_id in chosen]
+    rows: Iterable[dict[str, Any]] = map(_parked_row, taken)
+    if format_for(format, sys.stdout) is Format.TABLE:
+        rows = (_parked_row(parked) | _parked_cells(parked) for parked in taken)
     write_rows(rows, _PARKED, columns=_PARKED_COLUMNS, format=format, empty="nothing is parked")
 
 
@@ -164,6 +158,14 @@ def _parked_row(parked: ParkedFile) -> dict[str, Any]:
         "reason": parked.reason,
         "endpoint": parked.endpoint or None,
         "file": str(parked.path),
+    }
+
+
+def _parked_cells(parked: ParkedFile) -> dict[str, Any]:
+    return {
+        "stream": stream_text(parked.stream_id),
+        "numbers": f"{parked.first}-{parked.last}",
+        "age": age_text(max(0.0, time.time() - parked.since_s)),
     }
 
 
