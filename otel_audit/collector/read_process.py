@@ -28,6 +28,8 @@ ServeReads = Callable[[dict[str, Any], str, Connection], None]
 """Serves /v1/audit on a Unix socket: given all settings, the socket's path, and where to say that it listens. Runs in
 the child, so it must be a module's own function."""
 
+_MOST_PATH_BYTES = 60
+"""Of the folder for temporary files: what is added to it for a socket has some forty more."""
 _CHECK_S = 1.0
 _PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 10.0
@@ -66,8 +68,7 @@ class ReadProcess:
             ConfigError: no folder for its socket can be made.
         """
         try:
-            # 0700 by itself. A path of a Unix socket has a hundred characters or so: not under the data folder.
-            self._folder = Path(tempfile.mkdtemp(prefix="otel-audit-reads-"))
+            self._folder = _private_folder()
         except OSError as error:
             raise ConfigError(f"no folder for temporary files can be made: {error}") from error
         self._thread.start()
@@ -155,6 +156,18 @@ class ReadProcess:
         process.join(_END_S)
         if not self._closing.is_set():
             report("collector", "warning", "reads are started again", exit_code=None if alive else process.exitcode)
+
+
+def _private_folder() -> Path:
+    """A new folder that only this user can enter. Raises OSError.
+
+    Among the temporary files; where that makes the path of a Unix socket too long (sun_path has 104 bytes on some
+    systems), in /tmp.
+    """
+    folder = tempfile.gettempdir()
+    if len(os.fsencode(folder)) > _MOST_PATH_BYTES:
+        folder = "/tmp"  # noqa: S108 - mkdtemp makes a name that nobody can know, with 0700
+    return Path(tempfile.mkdtemp(prefix="otel-audit-reads-", dir=folder))
 
 
 def _resident_bytes(pid: int | None) -> int:

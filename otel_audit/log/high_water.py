@@ -50,10 +50,10 @@ class HighWater:
         for kind, store in self._stores.items():
             if store.settled:
                 marks.setdefault(kind, {})[store.log] = store.next_index
-        self._at_ns = self._clock()
         if marks != self._written:
             write_state(self._path, {"logs": marks}, self._disk)
             self._written = marks
+        self._at_ns = self._clock()
 
     def write_if_due(self) -> None:
         """Write it when the last one is old, or from before the clock was set back. Raises as `write`."""

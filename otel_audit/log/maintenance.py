@@ -50,6 +50,7 @@ class Maintenance:
         """Do what is due, a task per store at most. Removing comes first: it makes room where the disk is full."""
         for store in self._stores:
             self._remove_hidden(store, self._keep_s)
+        self._high_water.write_if_due()
         for index in self._indexes:
             index.spill()
         for store in self._stores:
@@ -60,7 +61,6 @@ class Maintenance:
                 if inputs := plan_merge(hot, self._merge):
                     self._compact(store, inputs, Stage.MERGED)
                     break
-        self._high_water.write_if_due()
         self.scrub.step()
 
     def seal_everything(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from otel_audit.archive import extent
@@ -10,7 +11,7 @@ from otel_audit.archive.columns import COLUMNS, QUARANTINE_COLUMNS, STREAM_COLUM
 from otel_audit.archive.extent import LOG
 from otel_audit.config import Settings
 from otel_audit.disk import Disk
-from otel_audit.errors import ArchiveFaultError
+from otel_audit.errors import ArchiveFaultError, UnwritableError
 from otel_audit.log.budget import Budget
 from otel_audit.log.folder import open_side_log, read_identity
 from otel_audit.log.health import Health
@@ -80,7 +81,9 @@ class Stores:
         self.index.load(self.activity.next_index, self.activity.holds)
         self.held_index.load(self.quarantine.next_index, self.quarantine.holds)
         self._catch_up()
-        self.high_water.write()
+        with suppress(UnwritableError):
+            # A full disk must not keep a log from being opened and read. The mark stays lower, and is due again.
+            self.high_water.write()
 
     def _recover(self, kind: str) -> None:
         store = self._by_kind[kind]

@@ -145,7 +145,7 @@ class World:
     def drop(self, digest: str) -> None:
         """Decide about a held record."""
         self._settle()
-        self._stores.quarantine.commit(decision_rows(digest, "dropped", "not wanted"))
+        self._stores.quarantine.commit(decision_rows([digest], "dropped", "not wanted"))
         self._stores.held_index.add([], [], self._stores.quarantine.next_index)
 
     def close(self) -> None:

@@ -58,7 +58,7 @@ class Driven(World):
     def decide(self, digest: str, decision: str) -> None:
         """Decide about a held record."""
         self._settle()
-        self._stores.quarantine.commit(decision_rows(digest, decision, "by an operator"))
+        self._stores.quarantine.commit(decision_rows([digest], decision, "by an operator"))
         self._stores.held_index.add([], [], self._stores.quarantine.next_index)
 
 

@@ -8,6 +8,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -144,15 +145,21 @@ def test_an_answer_is_cut_off_visibly_when_the_process_ends_within_it(collector:
             answer.read()
 
 
+@pytest.fixture
+def temporary() -> Iterator[Path]:
+    """A folder for temporary files with a short name: the path of a socket is in it."""
+    with tempfile.TemporaryDirectory(prefix="t-") as folder:
+        yield Path(folder)
+
+
 @contextmanager
-def process(folder: Path, **settings: object) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+def process(folder: Path, temporary: Path, **settings: object) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     """`otel-audit collector` on its own, with temporary files in a folder of their own, and its URL."""
-    (folder / "tmp").mkdir()
     data = folder / "data"
     known = {f"OTEL_AUDIT_{name.upper()}": str(value) for name, value in settings.items()}
     collector = subprocess.Popen(
         [sys.executable, "-m", "otel_audit.cli.main", "collector", "--data-dir", str(data), "--port", "0"],
-        env={**os.environ, **known, "TMPDIR": str(folder / "tmp")},
+        env={**os.environ, **known, "TMPDIR": str(temporary)},
         stderr=subprocess.DEVNULL,
     )
     try:
@@ -164,19 +171,19 @@ def process(folder: Path, **settings: object) -> Iterator[tuple[subprocess.Popen
 
 
 @pytest.mark.slow
-def test_the_process_and_its_folder_go_with_a_killed_collector(tmp_path: Path) -> None:
-    with process(tmp_path) as (collector, url):
+def test_the_process_and_its_folder_go_with_a_killed_collector(tmp_path: Path, temporary: Path) -> None:
+    with process(tmp_path, temporary) as (collector, url):
         eventually(lambda: requests.get(f"{url}{RECORDS}", timeout=60).status_code == 200)
         pids = set(children(collector.pid))
         assert pids
-        assert list((tmp_path / "tmp").iterdir())
+        assert list(temporary.iterdir())
     eventually(lambda: not any(alive(pid) for pid in pids))
-    eventually(lambda: not list((tmp_path / "tmp").iterdir()))
+    eventually(lambda: not list(temporary.iterdir()))
 
 
 @pytest.mark.slow
-def test_a_client_that_does_not_take_its_answer_holds_up_no_stop(tmp_path: Path) -> None:
-    with process(tmp_path, stop_timeout_s=1) as (collector, url), ExitStack() as slow:
+def test_a_client_that_does_not_take_its_answer_holds_up_no_stop(tmp_path: Path, temporary: Path) -> None:
+    with process(tmp_path, temporary, stop_timeout_s=1) as (collector, url), ExitStack() as slow:
         append(url, *({"text": "x" * 60_000} for _ in range(200)))
         eventually(lambda: requests.get(f"{url}{RECORDS}?limit=1", timeout=60).status_code == 200)
         for _ in range(3):
@@ -186,5 +193,14 @@ def test_a_client_that_does_not_take_its_answer_holds_up_no_stop(tmp_path: Path)
         pids = set(children(collector.pid))
         collector.send_signal(signal.SIGTERM)
         assert collector.wait(WAIT_S) == 0
-        assert not any(alive(pid) for pid in pids)
-        assert not list((tmp_path / "tmp").iterdir())
+        eventually(lambda: not any(alive(pid) for pid in pids))
+        assert not list(temporary.iterdir())
+
+
+@pytest.mark.slow
+def test_reads_are_answered_where_the_folder_for_temporary_files_has_a_long_path(tmp_path: Path) -> None:
+    """The path of a Unix socket may have some hundred bytes."""
+    far = tmp_path / ("x" * 100)
+    far.mkdir()
+    with process(tmp_path, far) as (_, url):
+        eventually(lambda: requests.get(f"{url}{RECORDS}", timeout=60).status_code == 200)
