@@ -185,3 +185,12 @@ def test_letting_ids_go_writes_a_run_anew_only_when_half_of_it_has_gone(tmp_path
         index.add([uuid.UUID(int=hour + 1).bytes], [1], 1_001 + hour)
     assert not index._runs["timed"]
     assert 1 < len([name for name in written if name.endswith("timed.run")]) <= 11  # 1,000 can be halved ten times
+
+
+def test_a_run_of_a_clock_that_stands_still_has_a_name_of_its_own_after_a_restart(tmp_path: Path) -> None:
+    for start in (0, 10, 20):
+        index = IdIndex(tmp_path / "ids", Disk(), lambda: 1_764_000_000_000_000_000, 7 * 86400.0, 5)
+        index.load(start)
+        index.add([uuid.uuid4().bytes for _ in range(10)], [0] * 10, start + 10)
+        index.begin_spill()
+        index.spill()
