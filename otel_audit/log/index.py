@@ -264,7 +264,6 @@ class IdIndex:
             fits = (manifest["keys"], manifest["log"]) == (KEYS_VERSION, self._log) and 0 <= covered <= next_index
             if not fits or not holds(end):
                 raise StorageError(f"{self.folder / _MANIFEST}: of other rows than the log's")
-            # A clock that was set back must not lead to the name of a run that is there.
             self._serial = max((_serial_of(name) for of_kind in runs.values() for name in of_kind), default=0)
             self._runs, self.covered, self.horizon_ms, self._end = runs, covered, horizon, end
         except FileNotFoundError:
@@ -292,7 +291,7 @@ class IdIndex:
 
 
 def _serial_of(name: str) -> int:
-    """The serial number in a run's name; `_write` makes it. Raises ValueError."""
+    """The serial number in a run's name: no other run may get it, should the clock be set back. Raises ValueError."""
     return int(name.partition("-")[2].partition(".")[0])
 
 
