@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import threading
 from collections.abc import Generator
 from typing import Any
 
@@ -16,12 +17,26 @@ hypothesis.settings.register_profile("ci", deadline=None, max_examples=150, prin
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") == "true" else "desk")
 
 _tests = itertools.count()
+_AN_END_S = 5.0
+_CLOSED = {"otel-audit-sender", "otel-audit-commit", "otel-audit-maintain"}
 
 
 @pytest.fixture(autouse=True)
 def _a_spool_of_its_own(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test writes into the user's own spool, or finds what another one has left."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.getbasetemp() / f"state-{next(_tests)}"))
+
+
+@pytest.fixture(autouse=True)
+def _threads_end_with_their_test(_a_spool_of_its_own: None) -> Generator[None, Any, Any]:
+    """A sender or a log left open goes on beside the tests that follow, and takes part in what they patch."""
+    before = set(threading.enumerate())
+    yield
+    left = [thread for thread in threading.enumerate() if thread.name in _CLOSED and thread not in before]
+    for thread in left:
+        thread.join(_AN_END_S)
+    names = sorted(thread.name for thread in left if thread.is_alive())
+    assert not names, f"the test has left running: {', '.join(names)}"
 
 
 @pytest.hookimpl(wrapper=True)

@@ -32,6 +32,7 @@ __all__ = [
     "Marks",
     "extent_token",
     "lost_name",
+    "own_log",
     "read_extent",
     "read_lost",
     "read_marks",
@@ -113,6 +114,11 @@ def read_marks(data_dir: Path) -> Marks:
         }
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ArchiveFaultError(f"{path} is no high-water mark: {error!r}") from None
+
+
+def own_log(data_dir: Path) -> str:
+    """The name of the log that is written in a data folder, "" where there is none yet. Raises as `read_extent`."""
+    return str((_read_json(data_dir / LOG / IDENTITY) or {}).get("log", ""))
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:

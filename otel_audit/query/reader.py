@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
+from otel_audit.archive.extent import own_log
 from otel_audit.config import Settings, load_settings
 from otel_audit.errors import InvalidFilterError, NoLogError, PositionBeyondEndError
 from otel_audit.model.completeness import Completeness
@@ -48,7 +49,7 @@ class DuckDBReader(RecordReads):
     """
 
     def __init__(self, data_dir: Path | str, settings: Settings | None = None) -> None:
-        root = Path(data_dir)
+        self._root = root = Path(data_dir)
         if not root.is_dir():
             raise NoLogError(f"{root} is not a folder")
         settings = settings or load_settings()
@@ -140,7 +141,7 @@ class DuckDBReader(RecordReads):
     def _in_log_order(
         self, snapshot: Snapshot, where: Filter, after: LogPosition, limit: int
     ) -> tuple[Sequence[ActivityRecord], LogPosition | None]:
-        log = _log_of(snapshot, after)
+        log = self._log_of(snapshot, after)
         if after.log_index >= (end := snapshot.ends.get(log, 0)) and after.log_index >= 0:
             raise PositionBeyondEndError(f"after: log {log!r} ends at {end - 1}, before the position {after.log_index}")
         start = LogPosition(log, after.log_index) if log else None
@@ -163,14 +164,16 @@ class DuckDBReader(RecordReads):
     def _read(self, ask: Callable[[Snapshot], T]) -> T:
         return over_moving_files(self._engine, self._catalog.snapshot, ask, self._catalog.forget_listing)
 
-
-def _log_of(snapshot: Snapshot, after: LogPosition) -> str:
-    """Raises InvalidFilterError: no such log here, or several and none named."""
-    if after.log in snapshot.logs:
-        return after.log
-    if after.log:
-        known = ", ".join(snapshot.logs) or "none"
-        raise InvalidFilterError(f"after: there is no log {after.log!r} here; there is {known}")
-    if len(snapshot.logs) > 1:
-        raise InvalidFilterError(f"after: name one of the logs {', '.join(snapshot.logs)}; each has its own order")
-    return snapshot.logs[0] if snapshot.logs else ""
+    def _log_of(self, snapshot: Snapshot, after: LogPosition) -> str:
+        """Raises InvalidFilterError: no such log here, or several and none named."""
+        if after.log in snapshot.logs:
+            return after.log
+        own = own_log(self._root)
+        if after.log:
+            if after.log == own:
+                return own  # a log has its name before its first row: one can begin to follow it then
+            known = ", ".join(sorted({*snapshot.logs, own} - {""})) or "none"
+            raise InvalidFilterError(f"after: there is no log {after.log!r} here; there is {known}")
+        if len(snapshot.logs) > 1:
+            raise InvalidFilterError(f"after: name one of the logs {', '.join(snapshot.logs)}; each has its own order")
+        return snapshot.logs[0] if snapshot.logs else own

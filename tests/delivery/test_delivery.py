@@ -56,12 +56,18 @@ def durability(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def deliver_to(durability: str) -> Deliver:
+def deliver_to(durability: str) -> Iterator[Deliver]:
+    opened: list[Delivery] = []
+
     def deliver(url: str, *, env: dict[str, str] | None = None, resource: Any = None, **settings: object) -> Delivery:
         options = quick(durability=durability, **settings)
-        return Delivery(resolve_endpoint(env or {}, argument=url), options, resource=resource)
+        opened.append(Delivery(resolve_endpoint(env or {}, argument=url), options, resource=resource))
+        return opened[-1]
 
-    return deliver
+    yield deliver
+    for delivery in opened:
+        with contextlib.suppress(UndeliveredError):
+            delivery.close(0)
 
 
 @pytest.fixture

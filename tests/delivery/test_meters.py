@@ -67,7 +67,7 @@ def metrics() -> Iterator[Metrics]:
 def test_every_metric_says_what_the_log_says(metrics: Metrics, peer: Peer, tmp_path: Path) -> None:
     url = f"{peer.url}/v1/logs"
     peer.script = [Reply(503), Reply(), Reply(200, headers={"otel-audit-log": "log0"}), Reply(403)]
-    delivery = deliver_to(peer, tmp_path / "spool", batch_max_records=2)
+    delivery = deliver_to(peer, tmp_path / "spool", batch_max_records=2, batch_delay_s=3600)
     metrics.meters.watch(delivery)
     for number in range(4):
         delivery.offer([record(number)], WAIT_S)

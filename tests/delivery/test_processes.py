@@ -191,6 +191,7 @@ def test_a_pool_that_is_terminated_leaves_its_records_to_the_parent(peer: Peer, 
     with FORK.Pool(2) as pool:
         assert pool.map(append_in_worker, names) == names
     inherited.append(record("parent"))
-    until(lambda: len(peer.delivered) >= len(names))
+    until(lambda: {*names} <= {*peer.delivered})
     inherited.close()
-    assert Counter(peer.delivered) == Counter(["parent", *names])
+    # One that was killed between the peer's answer and its note of it has sent records that the parent sends again.
+    assert set(peer.delivered) == {"parent", *names}

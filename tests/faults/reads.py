@@ -2,7 +2,7 @@
 
 What is patched is where the engine's reads leave it: Arrow's reader of Parquet files, the handle that their bytes are
 checked through, and the few calls by which state files, runs of the index, folders and sizes are looked at. Only calls
-that stand in the package count; what a test reads to check a folder does not.
+that stand in the package count, and of the thread that made this; what a test reads to check a folder does not.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import errno
 import io
 import os
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,7 @@ class FailingReads:
         self.trace: list[str] = []
         self.at: int | None = None
         self.error = "EIO"
+        self._thread = threading.get_ident()
         counted = self._counted
 
         class Reader(pq.ParquetFile):  # type: ignore[misc]
@@ -94,7 +96,7 @@ class FailingReads:
         return call
 
     def _counted(self, kind: str) -> None:
-        if not sys._getframe(2).f_code.co_filename.startswith(PACKAGE):
+        if threading.get_ident() != self._thread or not sys._getframe(2).f_code.co_filename.startswith(PACKAGE):
             return
         self.trace.append(kind)
         if len(self.trace) - 1 == self.at:

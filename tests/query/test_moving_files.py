@@ -9,7 +9,9 @@ import pytest
 
 from otel_audit import Filter
 from otel_audit.config import load_settings
+from otel_audit.errors import InvalidFilterError, PositionBeyondEndError
 from otel_audit.log.engine import ActivityLog
+from otel_audit.model.filters import LogPosition
 from otel_audit.query.reader import DuckDBReader
 from otel_audit.query.session import SqlSession
 from tests.log.requests import record, request
@@ -109,3 +111,17 @@ def test_a_stream_never_seems_to_lack_what_its_producer_was_answered_for(tmp_pat
         (report,) = reader.stream_reports()
         assert (report.archived, report.repeats, report.awaited, report.state) == (60, 30, 0, "closed")
         assert log.stats().merges + log.stats().seals > 0
+
+
+def test_a_log_can_be_followed_before_its_first_row(tmp_path: Path) -> None:
+    with ActivityLog.open(tmp_path, load_settings({}, min_free_bytes=0)) as log, DuckDBReader(tmp_path) as reader:
+        start = LogPosition(log.name, -1)
+        for after in (LogPosition(), start):
+            page = reader.search(after=after)
+            assert (page.records, page.position) == ((), start)
+        with pytest.raises(PositionBeyondEndError):
+            reader.search(after=LogPosition(log.name, 0))
+        with pytest.raises(InvalidFilterError, match=f"there is {log.name}"):
+            reader.search(after=LogPosition("x" * 16, -1))
+        log.submit(request(record("first"))).result()
+        assert [found.record_id for found in reader.search(after=start).records] == ["first"]
