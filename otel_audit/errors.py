@@ -94,7 +94,7 @@ class BacklogFullError(DeliveryError):
     """What waits for the peer fills its room and did not drain in time; the record was not accepted."""
 
     retryable = True
-    advice = "The collector is away or slow; try later, raise OTEL_AUDIT_SPOOL_MAX_BYTES or OTEL_AUDIT_QUEUE_MAX_BYTES."
+    advice = "See `otel-audit spool status`; try later, or raise OTEL_AUDIT_SPOOL_MAX_BYTES (memory: QUEUE_MAX_BYTES)."
 
 
 class UndeliveredError(DeliveryError):

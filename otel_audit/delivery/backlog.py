@@ -72,23 +72,25 @@ class Backlog:
         self._tries = tries
         self._adopted: deque[AdoptedStream] = deque()
         self._parked: deque[_Parked] = deque()
+        # Each is counted up by one thread alone; their difference are records of parked files that a flush waits for.
+        self._retried = self._tried = 0
         self._awaited: dict[str, int] = {}
         self._left_until_s: dict[str, float] = {}
         self._told: set[tuple[Path, str]] = set()
         self._own: frozenset[str] = frozenset()
-        self._may_be_more = False
+        self._may_be_more = self._may_be_due = False
         self._turn = False
 
     @property
     def has_work(self) -> bool:
         """Whether there is anything to send."""
-        return bool(self._adopted or self._parked or self._may_be_more)
+        return bool(self._adopted or self._parked or self._may_be_more or self._may_be_due)
 
     @property
     def awaited(self) -> int:
         """Records that a flush of this process waits for."""
         # Copied first: another thread may add to them.
-        return sum(parked.count for parked in tuple(self._parked)) + sum(tuple(self._awaited.values()))
+        return self._retried - self._tried + sum(tuple(self._awaited.values()))
 
     def is_its_turn(self) -> bool:
         """Every other time, if there is anything to send."""
@@ -125,9 +127,14 @@ class Backlog:
                 self._awaited.pop(stream_id, None)
         if self._tries is not None:
             self._tries.look(self._pools, self._is_ours)
-            queued = {parked.path for parked in self._parked}
-            due = [path for path in self._tries.due() if path not in queued]
-            self._parked.extend(_Parked(path, 0, is_second_try=True) for path in due)
+            self._queue_due(self._tries)
+
+    def _queue_due(self, tries: SecondTries) -> bool:
+        queued = {parked.path for parked in self._parked}
+        due = tries.due()
+        self._may_be_due = bool(due)
+        self._parked.extend(_Parked(path, 0, is_second_try=True) for path in due if path not in queued)
+        return bool(self._parked)
 
     def _is_ours(self, header: Header) -> bool:
         """Whether this process may send what another one has parked: of the same service, for the same destination."""
@@ -162,11 +169,11 @@ class Backlog:
 
     def next_parcel(self, max_records: int, max_bytes: int) -> Parcel | None:
         """The next parcel; None when there is nothing."""
-        while self._parked:
+        while self._parked or (self._tries is not None and self._may_be_due and self._queue_due(self._tries)):
             parcel = self._parked_parcel(self._parked[0])
             if parcel is not None:
                 return parcel
-            self._parked.popleft()
+            self._end_parked()
         while self._adopted or self._may_be_more:
             if not self._adopted:
                 self.look_round(self._own)
@@ -215,9 +222,15 @@ class Backlog:
             if stop == len(parcel.records):
                 if not source.stays:
                     self._pools.unpark(source.path)
-                self._parked.popleft()
+                self._end_parked()
         elif isinstance(source, _Adopted) and stop == len(parcel.records):
             self._end_batch(source.stream, source.batch)
+
+    def _end_parked(self) -> None:
+        parked = self._parked.popleft()
+        self._tried += parked.count
+        if self._tries is not None and not parked.stays:
+            self._tries.gone(parked.path)
 
     def _end_batch(self, stream: AdoptedStream, batch: Batch | None) -> None:
         if batch is None:
@@ -270,12 +283,12 @@ class Backlog:
         """Send parked files again; returns how many records. Such as cannot be read stay parked."""
         count = 0
         for path in paths:
-            parked = _Parked(path, 0)
-            parcel = self._parked_parcel(parked)
+            parcel = self._parked_parcel(_Parked(path, 0))
             if parcel is not None:
-                parked.count = len(parcel.records)
-                count += parked.count
-                self._parked.append(parked)
+                # Read again when its turn comes: many files are more than should be held in memory.
+                self._parked.append(_Parked(path, len(parcel.records)))
+                count += len(parcel.records)
+        self._retried += count
         return count
 
     def let_go(self) -> None:

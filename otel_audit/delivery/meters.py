@@ -14,15 +14,16 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation, get_meter
 
 from otel_audit._version import __version__
-from otel_audit.spool.survey import parked_records
+from otel_audit.spool.survey import parked_records, undelivered_bytes
 
-__all__ = ["INSTRUMENTS", "METERS", "PARKED", "Instrument", "Metered", "Meters"]
+__all__ = ["INSTRUMENTS", "METERS", "SPOOL_INSTRUMENTS", "Instrument", "Metered", "Meters"]
 
 _SCOPE = "otel_audit"
 _ENDPOINT, _STATE, _SPOOL = "otel_audit.endpoint", "otel_audit.state", "otel_audit.spool"
@@ -79,7 +80,17 @@ INSTRUMENTS = (
         {"oldest_s": ""},
     ),
 )  # fmt: skip
-PARKED = ("otel_audit.spool.parked", "{record}", "Records parked in the spool, by all processes that share it.")
+SPOOL_INSTRUMENTS: tuple[tuple[str, str, str, Callable[[Path], int]], ...] = (
+    (
+        "otel_audit.spool.parked", "{record}", "Records parked in the spool, by all processes that share it.",
+        parked_records,
+    ),
+    (
+        "otel_audit.spool.size", "By", "Bytes that wait or are parked in the spool, of all processes that share it.",
+        undelivered_bytes,
+    ),
+)  # fmt: skip
+"""Name, unit and description of what is told of a spool as a whole, and what counts it."""
 
 
 class Meters:
@@ -127,8 +138,8 @@ class Meters:
         for instrument in INSTRUMENTS:
             create = meter.create_observable_counter if instrument.kind == "counter" else meter.create_observable_gauge
             create(instrument.name, [self._observer(instrument)], instrument.unit, instrument.description)
-        name, unit, description = PARKED
-        meter.create_observable_gauge(name, [self._observe_parked], unit, description)
+        for name, unit, description, count in SPOOL_INSTRUMENTS:
+            meter.create_observable_gauge(name, [partial(self._observe_spools, count)], unit, description)
 
     def _observer(self, instrument: Instrument) -> Callable[[CallbackOptions], Iterable[Observation]]:
         combine = max if instrument.kind == "greatest" else operator.add
@@ -142,10 +153,10 @@ class Meters:
 
         return observe
 
-    def _observe_parked(self, _: CallbackOptions) -> Iterable[Observation]:
+    def _observe_spools(self, count: Callable[[Path], int], _: CallbackOptions) -> Iterable[Observation]:
         with self._lock:
             spools = {log.spool for log in self._watched if log.spool}
-        return [Observation(parked_records(Path(spool)), {_SPOOL: spool}) for spool in sorted(spools)]
+        return [Observation(count(Path(spool)), {_SPOOL: spool}) for spool in sorted(spools)]
 
 
 def _values(instrument: Instrument, log: Metered) -> Iterator[tuple[_Labels, float]]:

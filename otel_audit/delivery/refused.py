@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from otel_audit.delivery.outcome import Refusal
 from otel_audit.errors import SpoolUnreadableError
 from otel_audit.spool.format import Entry, Kind, scan
+from otel_audit.spool.pools import Parked
 
 __all__ = ["UNREADABLE", "Refused"]
 
@@ -14,9 +16,15 @@ UNREADABLE = "it could not be read back from the spool; the damaged file is kept
 
 
 class Refused:
-    """Refused records by the file they are parked in, oldest first. All methods are called with the outbox's lock."""
+    """Refused records by the file they are parked in, oldest first. All methods are called with the outbox's lock.
 
-    def __init__(self) -> None:
+    Args:
+        there: what is parked now; the same object as long as nothing changed.
+    """
+
+    def __init__(self, there: Callable[[], Parked]) -> None:
+        self._there = there
+        self._seen = Parked()
         self._parked: dict[Path, tuple[str, int]] = {}
         self._unreadable = 0
 
@@ -34,8 +42,10 @@ class Refused:
 
     def counts(self) -> list[tuple[str, int]]:
         """(why, how many records) of all."""
-        # Another process has sent the others again (`otel-audit spool retry`), or somebody has taken them out.
-        self._parked = {path: count for path, count in self._parked.items() if path.exists()}
+        if self._parked and (there := self._there()) is not self._seen:
+            # Another process has sent the others again (`otel-audit spool retry`), or somebody has taken them out.
+            self._parked = {path: count for path, count in self._parked.items() if path.name in there.names}
+            self._seen = there
         counts = list(self._parked.values())
         return [*counts, (UNREADABLE, self._unreadable)] if self._unreadable else counts
 

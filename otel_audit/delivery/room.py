@@ -28,15 +28,15 @@ class Room:
 
     Args:
         most_bytes: the budget.
-        count_others: the bytes of everybody else and of what is parked, counted now.
+        count: the bytes of others' streams and of what is parked, counted now.
     """
 
-    def __init__(self, most_bytes: int, count_others: Callable[[], int]) -> None:
+    def __init__(self, most_bytes: int, count: Callable[[], tuple[int, int]]) -> None:
         self.most_bytes = most_bytes
-        self._count_others = count_others
+        self._count = count
         self._waiting: deque[tuple[int, int]] = deque()
         """(number, bytes) of what is to be given back when that number is settled."""
-        self._others_bytes = 0
+        self._others_bytes = self._parked_bytes = 0
         self._counted_s: float | None = None
         self.own_bytes = 0
         self._reserved: dict[object, int] = {}
@@ -49,7 +49,15 @@ class Room:
     @property
     def used_bytes(self) -> int:
         """What is taken, as far as known."""
-        return self.own_bytes + self.reserved_bytes + self._others_bytes
+        return self.own_bytes + self.reserved_bytes + self._others_bytes + self._parked_bytes
+
+    def __str__(self) -> str:
+        """Who takes it, in words."""
+        own = self.own_bytes + self.reserved_bytes
+        return (
+            f"{self.used_bytes} of {self.most_bytes} bytes ({own} of this process, {self._others_bytes} in streams of "
+            f"others, {self._parked_bytes} refused and parked)"
+        )
 
     def reserve(self, place: object, count: int, size: int) -> bool:
         """Set room aside for records under a name, if there is. Raises InvalidRecordError when there never will be."""
@@ -59,19 +67,19 @@ class Room:
                 f"{size} bytes are more than the spool ever holds ({self.most_bytes}; OTEL_AUDIT_SPOOL_MAX_BYTES)",
             )
         if self._counted_s is None:
-            self.look_round()
+            self.counted(*self._count())
         if self.used_bytes + size > self.most_bytes:
             if time.monotonic() - (self._counted_s or 0.0) < FULL_LOOK_S:
                 return False
-            self.look_round()
+            self.counted(*self._count())
             if self.used_bytes + size > self.most_bytes:
                 return False
         self._reserved[place] = size
         return True
 
-    def look_round(self) -> None:
-        """Count what others take."""
-        self._others_bytes = self._count_others()
+    def counted(self, others: int, parked: int) -> None:
+        """What others' streams and the parked files take, just now."""
+        self._others_bytes, self._parked_bytes = others, parked
         self._counted_s = time.monotonic()
 
     def cancel(self, place: object) -> None:
@@ -89,5 +97,5 @@ class Room:
             self.own_bytes -= self._waiting.popleft()[1]
 
     def parked(self, size: int) -> None:
-        """Records that were own are parked, and count with the others'."""
-        self._others_bytes += size
+        """So many bytes that were own are parked."""
+        self._parked_bytes += size

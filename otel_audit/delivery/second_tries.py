@@ -22,6 +22,7 @@ __all__ = ["SecondTries"]
 _SOON_S, _SLOW_S, _LONGEST_S = 5.0, 60.0, 3600.0
 _LOOK_S = 60.0
 _AT_ONCE = 200
+_HEADERS_AT_ONCE = 2_000
 _MOST_DOUBLINGS = 10
 _HEADER_BYTES = 256 << 10
 
@@ -59,6 +60,10 @@ class SecondTries:
         known = self._waiting.get(path)
         self._waiting[path] = _Waiting(known.tries + 1 if known else 0, now_s)
 
+    def gone(self, path: Path) -> None:
+        """A file is parked no more."""
+        self._waiting.pop(path, None)
+
     def succeeded(self) -> None:
         """The peer took something."""
         if self._waiting:
@@ -69,11 +74,13 @@ class SecondTries:
         now_s = self._clock_s()
         if now_s < self._look_s:
             return
-        self._look_s = now_s + _LOOK_S
         found = {path for _, path in pools.files(PARKED)}
         self._waiting = {path: waiting for path, waiting in self._waiting.items() if path in found}
         self._passed_over &= found
-        for path in sorted(found - self._waiting.keys() - self._passed_over)[:_AT_ONCE]:
+        unknown = sorted(found - self._waiting.keys() - self._passed_over)
+        if len(unknown) <= _HEADERS_AT_ONCE:  # else on with them next time
+            self._look_s = now_s + _LOOK_S
+        for path in unknown[:_HEADERS_AT_ONCE]:
             header = _header(path)
             if header is not None and is_ours(header):
                 self.refused(path, header.reason)
@@ -81,7 +88,7 @@ class SecondTries:
                 self._passed_over.add(path)
 
     def due(self) -> list[Path]:
-        """What is to be sent again now."""
+        """What is to be sent again now; perhaps more of it when that is done."""
         now_s = self._clock_s()
         ready = [path for path, waiting in self._waiting.items() if self._is_ready(waiting, now_s)]
         if ready or not self._waiting or now_s < self._probe_s + _doubled(_SLOW_S, self._probes):

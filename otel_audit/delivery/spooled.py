@@ -64,7 +64,7 @@ class SpoolOutbox(Outbox):
         self._batch_records, self._batch_bytes, self._batch_delay_s = batch_records, batch_bytes, batch_delay_s
         self._oldest_s = self._look_round_s = 0.0
         self._apart = 0
-        self._held = Refused()
+        self._held = Refused(pools.parked)
         # Threads of our own: the loop's may all be busy with handlers that wait for this very append. None runs yet.
         self._writers = ThreadPoolExecutor(_WRITERS, thread_name_prefix="otel-audit-append")
 
@@ -80,8 +80,7 @@ class SpoolOutbox(Outbox):
         self._room.cancel(place)
 
     def _full(self) -> BacklogFullError:
-        what = f"{self._room.used_bytes} of {self._room.most_bytes} bytes in the spool {self.kept} wait"
-        return backlog_full(what, self.trouble, self._refused())
+        return backlog_full(f"{self._room} are taken in the spool {self.kept}", self.trouble, self._refused())
 
     async def _aenter(self, records: Sequence[bytes], size: int, place: object) -> int:
         try:
@@ -220,9 +219,10 @@ class SpoolOutbox(Outbox):
         self._look_round_s = time.monotonic() + (FULL_LOOK_S if self._backlog.awaited else _LOOK_ROUND_S)
         self._own.look_round()
         self._backlog.look_round(frozenset(folder.name for folder in self._own.folders))
-        self._pools.expire()
+        self._pools.expire_in_turn()
+        taken = self._pools.undelivered_bytes(self._own.folders)  # without the lock: many files take a while
         with self._lock:
-            self._room.look_round()
+            self._room.counted(*taken)
             self._change.announce()
 
     def settle(self, parcel: Parcel, start: int, stop: int, log: str | None, rows: str) -> None:

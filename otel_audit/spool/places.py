@@ -5,6 +5,7 @@
 <spool>/parked/<stream>.<parked>  refused by the peer; stays until somebody decides, then goes to `sent`
 <spool>/aside/<stream>.<file>     damaged or foreign, kept whole; nothing deletes it
 <spool>/key                       what identities are hashed under; see `destination.py`
+<spool>/expired                   empty; its time says when `sent` was last cleared; see `retention.py`
 
 <file>   = <sequence, 8 digits>-<number of its first record, 16 digits>.spool
 <parked> = <how many records, 8 digits>-<number of the first, 16 digits>.refused.spool
@@ -21,6 +22,7 @@ from pathlib import Path
 __all__ = [
     "ASIDE",
     "DELIVERED",
+    "EXPIRED",
     "KEY",
     "OWNER",
     "PARKED",
@@ -34,7 +36,7 @@ __all__ = [
 ]
 
 STREAMS, SENT, PARKED, ASIDE = "streams", "sent", "parked", "aside"
-OWNER, DELIVERED, KEY = "owner", "delivered", "key"
+OWNER, DELIVERED, KEY, EXPIRED = "owner", "delivered", "key", "expired"
 POOLS = (STREAMS, SENT, PARKED, ASIDE)
 
 _STREAM = r"[0-9A-Za-z_-]{1,64}"

@@ -6,18 +6,27 @@ import os
 import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from otel_audit.disk import TMP_SUFFIX, Disk, is_full
 from otel_audit.errors import SpoolFileError, SpoolUnreadableError, SpoolUnwritableError, UnwritableError
 from otel_audit.spool.format import Damage, Entry, Header, Kind, format_entry, format_header, parse_header, scan
 from otel_audit.spool.places import ASIDE, PARKED, POOLS, SENT, STREAMS, PoolFile, SegmentName
+from otel_audit.spool.retention import Retention
 from otel_audit.spool.stream import MODE, open_spool
 
-__all__ = ["Pools", "read_file"]
+__all__ = ["Parked", "Pools", "read_file", "set_aside_count", "streams_bytes"]
 
-_UNFINISHED_FOR_S = 3600.0
+_SETTLED_NS = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """The files of refused records: their names, and what they take."""
+
+    names: frozenset[str] = frozenset()
+    bytes: int = 0
 
 
 class Pools:
@@ -40,7 +49,8 @@ class Pools:
     ) -> None:
         self.root = root
         self._disk = disk
-        self._keep_s, self._keep_bytes = keep_s, keep_bytes
+        self._retention = Retention(root, disk, keep_s, keep_bytes, wall_s)
+        self._parked: tuple[int | None, Parked] = None, Parked()
         self._wall_s = wall_s
         self._on_mended = on_mended
 
@@ -69,6 +79,7 @@ class Pools:
             self._disk.fsync_folder(final.parent)
             self._disk.unlink(path)
         else:
+            self._retention.added(path)
             # Not made durable: after a power loss the file may be back in its stream, where it is delivered again, or
             # be in neither folder; what was kept is only a copy.
             with suppress(UnwritableError):
@@ -149,47 +160,52 @@ class Pools:
         return sorted((name, path) for name, path in named if name is not None)
 
     def expire(self, keep_bytes: int | None = None) -> int:
-        """Remove delivered files that are too old or too many, and what a crash left unfinished; returns how many bytes
-        of delivered files.
+        """See `Retention.expire`."""
+        return self._retention.expire(keep_bytes)
 
-        Args:
-            keep_bytes: keep no more than this; default: the setting.
-        """
-        for path in (self.root / PARKED).glob(f"*{TMP_SUFFIX}"):
-            with suppress(FileNotFoundError, UnwritableError):
-                if path.stat().st_mtime < self._wall_s() - _UNFINISHED_FOR_S:
-                    self._disk.unlink(path)
-        most = self._keep_bytes if keep_bytes is None else keep_bytes
-        known = []
-        for _, path in self.files(SENT):
+    def expire_in_turn(self) -> None:
+        """See `Retention.expire_in_turn`."""
+        self._retention.expire_in_turn()
+
+    # --- what waits ---
+
+    def parked(self) -> Parked:
+        """What is parked; the same object as long as nothing changed."""
+        folder = self.root / PARKED
+        try:
+            changed_ns = folder.stat().st_mtime_ns
+        except OSError:
+            return Parked()
+        known_ns, parked = self._parked
+        if changed_ns != known_ns:
+            parked = Parked(*_names_and_bytes(folder))
+            # A name that comes in the same tick of the file system's clock would not be seen.
+            settled = self._wall_s() * 1e9 - changed_ns > _SETTLED_NS
+            self._parked = changed_ns if settled else None, parked
+        return parked
+
+    def undelivered_bytes(self, but_for: Collection[Path] = ()) -> tuple[int, int]:
+        """What waits in the streams, but for some folders, and what is parked."""
+        return streams_bytes(self.root, but_for), self.parked().bytes
+
+
+def streams_bytes(root: Path, but_for: Collection[Path] = ()) -> int:
+    """What waits in a spool's streams, but for some folders."""
+    # What cannot be looked at is not counted: a write that is in vain for the same reason says so itself.
+    folders: list[Path] = []
+    with suppress(OSError):
+        folders = [folder for folder in (root / STREAMS).iterdir() if folder not in but_for]
+    return sum(_names_and_bytes(folder)[1] for folder in folders)
+
+
+def _names_and_bytes(folder: Path) -> tuple[frozenset[str], int]:
+    names, total = [], 0
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
             with suppress(FileNotFoundError):
-                stat = path.stat()
-                known.append((stat.st_ctime, stat.st_size, path))  # a rename is the last change of a file
-        known.sort(reverse=True)
-        kept = freed = 0
-        oldest = self._wall_s() - self._keep_s
-        for moved_s, size, path in known:
-            if moved_s >= oldest and kept + size <= most:
-                kept += size
-            else:
-                with suppress(UnwritableError):
-                    self._disk.unlink(path)
-                    freed += size
-        return freed
-
-    def undelivered_bytes(self, but_for: Collection[Path] = ()) -> int:
-        """Bytes of all that waits or is parked, but for some streams' folders."""
-        total = 0
-        folders = [self.root / PARKED]
-        # What cannot be looked at is not counted: a write that is in vain for the same reason says so itself.
-        with suppress(OSError):
-            folders += [folder for folder in (self.root / STREAMS).iterdir() if folder not in but_for]
-        for folder in folders:
-            with suppress(OSError), os.scandir(folder) as entries:
-                for entry in entries:
-                    with suppress(FileNotFoundError):
-                        total += entry.stat().st_size
-        return total
+                total += entry.stat().st_size
+                names.append(entry.name)
+    return frozenset(names), total
 
 
 def read_file(path: Path) -> tuple[Header, list[Entry]]:

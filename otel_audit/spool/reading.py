@@ -7,6 +7,7 @@ entry is given, the file that holds the damage is told of, and goes to `aside` i
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -109,6 +110,8 @@ class StreamReader:
         self.folder = folder
         self._on_finished, self._on_damage = on_finished, on_damage
         self._mark = DeliveredMark(folder)
+        self._ahead: deque[tuple[SegmentName, Path]] = deque()
+        """Files that follow the one under way, as of the last listing: a folder may hold ten thousand."""
         self._sequence, self._offset, self.last = self._mark.read()
         self.closed = False
         self._name: SegmentName | None = None
@@ -171,13 +174,21 @@ class StreamReader:
     # --- one file after the other ---
 
     def _open_next(self, written: tuple[SegmentName, int] | None) -> bool:
-        files = segments(self.folder)
-        if not files or (written is not None and files[0][0] > written[0]):
+        if len(self._ahead) < 2:  # of the last one it must be known whether another one follows by now
+            self._ahead = deque(segments(self.folder))
+        if not self._ahead or (written is not None and self._ahead[0][0] > written[0]):
             return False
-        name, path = files[0]
-        self._open(path, self._offset if name.sequence == self._sequence else 0)
+        name, path = self._ahead[0]
+        try:
+            self._open(path, self._offset if name.sequence == self._sequence else 0)
+        except FileNotFoundError:
+            self._ahead.clear()
+            if os.path.lexists(path):
+                raise
+            return self._open_next(written)  # somebody removed it since it was listed
+        self._ahead.popleft()
         self._sequence, self._name, self._path = name.sequence, name, path
-        self._void_from = files[1][0].first if len(files) > 1 else None
+        self._void_from = self._ahead[0][0].first if self._ahead else None
         self.last = max(self.last, name.first - 1)
         return True
 
@@ -205,7 +216,9 @@ class StreamReader:
                 self._tell(f"{found.end - found.start} bytes at {found.start} are damaged")
 
     def _next_first(self) -> int | None:
-        return next((name.first for name, _ in segments(self.folder) if self._name and name > self._name), None)
+        if not self._ahead:
+            self._ahead = deque(file for file in segments(self.folder) if self._name and file[0] > self._name)
+        return self._ahead[0][0].first if self._ahead else None
 
     def _finish(self) -> None:
         assert self._name is not None

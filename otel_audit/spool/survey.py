@@ -16,6 +16,7 @@ from otel_audit.spool.format import Entry, Kind
 from otel_audit.spool.holdings import Held, Holdings, holdings, read_held, read_waiting
 from otel_audit.spool.owner import is_owned, owner_facts
 from otel_audit.spool.places import ASIDE, PARKED, SENT, PoolFile
+from otel_audit.spool.pools import streams_bytes
 from otel_audit.spool.reading import DeliveredMark
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "parked_records",
     "service_name",
     "survey",
+    "undelivered_bytes",
 ]
 
 StreamPlace = Literal["living", "left", "delivered"]
@@ -215,6 +217,11 @@ def parked_records(root: Path) -> int:
     except OSError:
         return 0
     return sum(name.name.sequence for name in names if name is not None)
+
+
+def undelivered_bytes(root: Path) -> int:
+    """What all that waits or is parked takes, by the sizes of the files."""
+    return streams_bytes(root) + _pool(root / PARKED).bytes
 
 
 def observed_ns(record: bytes) -> int | None:

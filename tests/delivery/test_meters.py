@@ -17,10 +17,12 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from otel_audit.delivery.delivery import Delivery
 from otel_audit.delivery.endpoint import resolve_endpoint
-from otel_audit.delivery.meters import INSTRUMENTS, Meters
+from otel_audit.delivery.meters import INSTRUMENTS, SPOOL_INSTRUMENTS, Meters
 from otel_audit.errors import UndeliveredError
 from otel_audit.model.record import ActivityRecord, EntityRef
+from otel_audit.spool.survey import undelivered_bytes
 from tests.delivery.scripted_peer import Peer, Reply, quick
+from tests.spool.plain import new_spool, own_stream
 
 WAIT_S = 15.0
 Points = dict[tuple[str, ...], float]
@@ -76,7 +78,9 @@ def test_every_metric_says_what_the_log_says(metrics: Metrics, peer: Peer, tmp_p
     delivery.offer([record(4)], WAIT_S)
     with pytest.raises(UndeliveredError):
         delivery.flush(WAIT_S)
-    assert metrics.collect() == {
+    told = metrics.collect()
+    assert told.pop("spool.size") == {(str(tmp_path / "spool"),): undelivered_bytes(tmp_path / "spool")}
+    assert told == {
         "records.appended": {(url,): 5},
         "records.delivered": {(url, "forwarded"): 2, (url, "acknowledged"): 2},
         "records.refused": {(url,): 1},
@@ -88,6 +92,22 @@ def test_every_metric_says_what_the_log_says(metrics: Metrics, peer: Peer, tmp_p
     }
     delivery.take_refused()
     assert metrics.collect()["spool.parked"] == {(str(tmp_path / "spool"),): 0}
+    delivery.close()
+
+
+def test_the_size_of_a_spool_counts_what_others_have_left_in_it_for_another_endpoint(
+    metrics: Metrics, peer: Peer, tmp_path: Path
+) -> None:
+    spool = tmp_path / "spool"
+    new_spool(spool)
+    left = own_stream(spool)
+    left.write([bytes(300)] * 5)
+    left.close()
+    delivery = deliver_to(peer, spool)
+    metrics.meters.watch(delivery)
+    (size,) = metrics.collect()["spool.size"].values()
+    assert size > 5 * 300
+    assert metrics.collect()["records.waiting"] == {(f"{peer.url}/v1/logs",): 0}
     delivery.close()
 
 
@@ -181,7 +201,7 @@ def test_instruments_are_made_once_however_many_logs_there_are(metrics: Metrics,
     for delivery in deliveries:
         metrics.meters.watch(delivery)
         metrics.meters.watch(delivery)
-    assert len(metrics.provider._measurement_consumer._async_instruments) == len(INSTRUMENTS) + 1
+    assert len(metrics.provider._measurement_consumer._async_instruments) == len(INSTRUMENTS) + len(SPOOL_INSTRUMENTS)
     assert list(metrics.collect()["records.appended"].values()) == [0]
 
 

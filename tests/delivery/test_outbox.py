@@ -361,6 +361,18 @@ def test_refused_records_hold_their_room_until_taken_out(make: Maker) -> None:
     assert box.put([b"c", b"d"], WAIT_S) == 3
 
 
+@pytest.mark.parametrize("make", ["spool"], indirect=True)
+def test_a_full_spool_says_who_fills_it(make: Maker) -> None:
+    box, other = make(room=15), make(room=15)
+    box.put([b"a"], 0)
+    refuse(box, taken(box), "HTTP 401")
+    other.put([b"b"], 0)
+    other.let_go()
+    with pytest.raises(BacklogFullError, match=r"\(\d{3,4} of this process, \d{3} in streams of others, \d{3} refused"):
+        for _ in range(15):
+            box.put([b"c"], 0.5)  # others are counted again while it waits
+
+
 def test_refused_records_can_be_sent_again_in_the_room_they_have(make: Maker) -> None:
     box = make(room=2)
     box.put([b"a", b"b"], 0)

@@ -6,11 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from otel_audit.delivery.backlog import Backlog
 from otel_audit.delivery.second_tries import SecondTries
 from otel_audit.delivery.verdict import can_pass
+from otel_audit.disk import Disk
 from otel_audit.errors import UndeliveredError
+from otel_audit.spool.format import Header
 from tests.delivery.processes import open_log, record
 from tests.delivery.scripted_peer import Peer, Reply, until
+from tests.spool.plain import new_spool
 
 WAIT_S = 20.0
 ONE, OTHER = Path("one"), Path("other")
@@ -127,3 +131,39 @@ def test_what_a_process_that_is_gone_had_parked_is_tried_by_the_next_one_of_the_
         until(lambda: "shop" in peer.delivered)
         log.flush(WAIT_S)
         assert sorted(peer.delivered) == ["shop", "third"]
+
+
+def test_more_parked_files_than_are_queued_at_once_are_all_sent_without_another_round(
+    tmp_path: Path, clock: Clock, tries: SecondTries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("otel_audit.delivery.second_tries._AT_ONCE", 3)
+    pools = new_spool(tmp_path / "spool")
+    for number in range(1, 21):
+        pools.park(Header("s1", number, "http://here", b""), [(number, b"r%d" % number)], "HTTP 401", 1)
+    backlog = Backlog(pools, Disk(), None, lambda *told: b"", lambda: (b"", ""), tries)
+    backlog.look_round(frozenset())
+    assert not backlog.has_work
+    clock.now_s += 60
+    tries.succeeded()
+    backlog.look_round(frozenset())
+    sent = []
+    while (parcel := backlog.next_parcel(10, 1000)) is not None:
+        sent += parcel.records
+        backlog.end_part(parcel, 1)
+    assert sorted(sent) == sorted(b"r%d" % number for number in range(1, 21))
+    assert (pools.parked().names, backlog.has_work, backlog.awaited) == (frozenset(), False, 0)
+
+
+def test_a_file_that_cannot_be_read_does_not_keep_the_backlog_at_work(
+    tmp_path: Path, clock: Clock, tries: SecondTries
+) -> None:
+    pools = new_spool(tmp_path / "spool")
+    path = pools.park(Header("s1", 1, "http://here", b""), [(1, b"r1")], "HTTP 401", 1)
+    backlog = Backlog(pools, Disk(), None, lambda *told: b"", lambda: (b"", ""), tries)
+    backlog.look_round(frozenset())
+    path.write_bytes(b"rubbish")
+    tries.succeeded()
+    clock.now_s += 60
+    backlog.look_round(frozenset())
+    assert (backlog.next_parcel(10, 1000), backlog.has_work) == (None, False)
+    assert path.exists()

@@ -247,7 +247,7 @@ def test_nothing_but_delivered_files_expires(tmp_path: Path) -> None:
 
 def test_a_spool_that_is_gone_has_nothing_in_it(tmp_path: Path) -> None:
     pools = Pools(tmp_path / "nowhere", Disk(), 0.0, 0)
-    assert (pools.files(SENT), pools.expire(), pools.undelivered_bytes()) == ([], 0, 0)
+    assert (pools.files(SENT), pools.expire(), pools.undelivered_bytes()) == ([], 0, (0, 0))
 
 
 def test_what_waits_and_what_is_parked_counts_and_what_is_delivered_does_not(pools: Pools) -> None:
@@ -256,8 +256,20 @@ def test_what_waits_and_what_is_parked_counts_and_what_is_delivered_does_not(poo
     parked = pools.park(HEADER, [(1, b"one")], "no", 1)
     sent(pools, 5000)
     size = parked.stat().st_size
-    assert pools.undelivered_bytes() == 1500 + size
-    assert pools.undelivered_bytes({waiting.parent}) == 500 + size
+    assert pools.undelivered_bytes() == (1500, size)
+    assert pools.undelivered_bytes({waiting.parent}) == (500, size)
+
+
+def test_the_parked_files_are_looked_at_again_only_when_there_are_others(pools: Pools) -> None:
+    first = pools.park(HEADER, [(1, b"one")], "no", 1)
+    assert pools.parked().names == {first.name}
+    second = pools.park(HEADER, [(2, b"two")], "no", 1)  # perhaps in the same tick of the file system's clock
+    assert pools.parked().names == {first.name, second.name}
+    os.utime(pools.root / PARKED, (time.time() - 60,) * 2)
+    known = pools.parked()
+    assert pools.parked() is known
+    pools.unpark(first)
+    assert (pools.parked().names, pools.parked().bytes) == ({second.name}, second.stat().st_size)
 
 
 # --- several processes ---

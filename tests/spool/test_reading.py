@@ -521,3 +521,37 @@ def test_nothing_is_left_of_a_stream_but_what_no_reader_moves(pools: Pools) -> N
     Reading(folder, pools).take_all()
     assert sorted(path.name for path in folder.iterdir()) == ["delivered", "owner"]
     assert folder.parent == pools.root / STREAMS
+
+
+# --- many files ---
+
+
+def test_a_folder_of_many_files_is_listed_a_few_times_and_not_once_for_each(
+    pools: Pools, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = [b"%d" % number for number in range(60)]
+    folder = left_stream(pools, *([record] for record in records), segment_bytes=1)
+    assert len(paths(folder)) == 60
+    listed = []
+    monkeypatch.setattr("otel_audit.spool.reading.segments", lambda of: listed.append(of) or segments(of))
+    assert Reading(folder, pools).take_all() == numbered(*records)
+    assert len(listed) < 6
+    assert paths(folder) == []
+
+
+def test_a_file_that_somebody_removes_after_it_was_listed_is_passed_over(pools: Pools) -> None:
+    folder = left_stream(pools, [b"a"], [b"b"], [b"c"], [b"d"], segment_bytes=1)
+    reading = Reading(folder, pools)
+    batch = reading.take()
+    assert batch is not None and batch.records == (b"a#1",)
+    paths(folder)[1].unlink()
+    assert reading.take_all() == [b"c#3", b"d#4"]
+
+
+def test_a_file_that_is_begun_while_the_one_before_it_is_read_is_found(pools: Pools) -> None:
+    stream = own_stream(pools.root, segment_bytes=1)
+    reading = Reading(stream.folder, pools)
+    for number, record in enumerate((b"a", b"b", b"c"), start=1):
+        stream.write([record])
+        assert reading.take_all(stream.written) == [b"%s#%d" % (record, number)]
+    stream.close()
