@@ -75,6 +75,7 @@ class Delivery:
         self._clock_ns = clock_ns
         self._make_outbox = OutboxMaker(settings, endpoint, self._resource, clock_ns, new_stream_id, disk or Disk())
         self._inherited: list[Transport] = []
+        self._turns: dict[int, threading.RLock] = {}
         self._transport = Transport(endpoint)
         self._begin()
         after_fork = weakref.WeakMethod(self._after_fork)
@@ -83,26 +84,27 @@ class Delivery:
         atexit.register(self._at_exit)
         METERS.watch(self)
 
-    def _begin(self) -> None:
+    def _begin(self, *, closed: bool = False) -> None:
         """Everything that one process has for itself."""
-        settings = self._settings
+        retry_initial_s, retry_max_s = self._settings.retry_initial_s, self._settings.retry_max_s
         self._outbox = self._make_outbox()
+        if closed:
+            self._outbox.close()
         self.fates = Fates(self._outbox)
-        self._sender = Sender(
-            self._outbox,
-            self._transport,
-            retry_initial_s=settings.retry_initial_s,
-            retry_max_s=settings.retry_max_s,
-        )
+        self._sender = Sender(self._outbox, self._transport, retry_initial_s=retry_initial_s, retry_max_s=retry_max_s)
         self._start_lock = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._pid = os.getpid()
+        self._pid = os.getpid()  # last: from here on other threads use all of it
 
     @property
     def _mine(self) -> Outbox:
         """This process's outbox. A fork in C, as a server's may be, runs no Python code: it is noticed here."""
-        if self._pid != os.getpid():
-            self._after_fork()
+        if self._pid != (pid := os.getpid()):
+            # By one of the threads that are here first. A lock of the parent's may be held for ever, so they agree on
+            # one of their own. Reentrant: a signal handler may append.
+            with self._turns.setdefault(pid, threading.RLock()):
+                if self._pid != pid:
+                    self._after_fork()
         return self._outbox
 
     def _after_fork(self) -> None:
@@ -113,9 +115,7 @@ class Delivery:
         # Kept, not closed: the connection is the parent's too.
         self._inherited.append(self._transport)
         self._transport = self._transport.fresh()
-        self._begin()
-        if was_closed:
-            self._outbox.close()
+        self._begin(closed=was_closed)
 
     # --- records in ---
 

@@ -131,6 +131,46 @@ def test_a_fork_in_c_that_runs_no_python_hooks_is_noticed(peer: Peer, durability
     assert sorted(peer.streams.values()) == [[1, 2], [1, 2]]
 
 
+FIRST_APPENDS_AT_ONCE = """
+import ctypes, os, sys, threading, time, traceback
+from concurrent.futures import ThreadPoolExecutor
+from tests.delivery.processes import append_all
+log = OTelActivityLogRepo()
+while os.path.exists("/proc/self/task") and len(os.listdir("/proc/self/task")) > 1:
+    time.sleep(0.01)
+def work(name):
+    sys.setswitchinterval(1e-6)  # each thread comes in the middle of what the others do
+    start = threading.Barrier(8)
+    def append(at):
+        start.wait()
+        append_all(log, [f"{name}-{at}"])
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(append, range(8)))
+    log.close()
+for name in range(10):
+    worker = ctypes.PyDLL(None).fork()
+    if worker == 0:
+        code = 1
+        try:
+            work(name)
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1]) == 0
+"""
+
+
+def test_threads_that_append_first_after_a_fork_in_c_share_one_stream(peer: Peer, durability: str) -> None:
+    """As in a uWSGI worker with threads: only one of them makes what the process has for itself."""
+    program = "from otel_audit import OTelActivityLogRepo" + FIRST_APPENDS_AT_ONCE
+    ended = interpreter(program, peer.url, OTEL_AUDIT_DURABILITY=durability)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert Counter(peer.delivered) == Counter(name for worker in range(10) for name in named(str(worker), 8))
+    assert list(peer.streams.values()) == [[*range(1, 9)]] * 10
+
+
 # --- multiprocessing, whose children have an end of their own ---
 
 INHERITED: list[OTelActivityLogRepo] = []
