@@ -64,6 +64,7 @@ bench: $(STAMP) ## All benches at small sizes; bench/README.md has the sizes of 
 	$(BIN)/python -m bench.append --seconds 3
 	$(BIN)/python -m bench.append --seconds 3 --threads 16 --pause-ms 0
 	$(BIN)/python -m bench.spool --seconds 1
+	$(BIN)/python -m bench.backlog --kept 2000 --files 300 --parked 300 --streams 100 --seconds 3
 	$(BIN)/python -m bench.ingest --seconds 10
 	$(BIN)/python -m bench.lookup --rows 300000
 	$(BIN)/python -m bench.readers --rows 20000 --seconds 5

@@ -18,6 +18,7 @@ hypothesis.settings.load_profile("ci" if os.environ.get("CI") == "true" else "de
 
 _tests = itertools.count()
 _AN_END_S = 5.0
+_SLOW_S = 600.0
 _CLOSED = {"otel-audit-sender", "otel-audit-commit", "otel-audit-maintain"}
 
 
@@ -37,6 +38,13 @@ def _threads_end_with_their_test(_a_spool_of_its_own: None) -> Generator[None, A
         thread.join(_AN_END_S)
     names = sorted(thread.name for thread in left if thread.is_alive())
     assert not names, f"the test has left running: {', '.join(names)}"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What is slow on a quiet machine takes minutes on a busy one: the limit is there to end what hangs."""
+    for item in items:
+        if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(_SLOW_S))
 
 
 @pytest.hookimpl(wrapper=True)
