@@ -130,7 +130,7 @@ class Backlog:
             self._queue_due(self._tries)
 
     def _queue_due(self, tries: SecondTries) -> bool:
-        queued = {parked.path for parked in self._parked}
+        queued = {parked.path for parked in tuple(self._parked)}  # copied first: another thread may add to them
         due = tries.due()
         self._may_be_due = bool(due)
         self._parked.extend(_Parked(path, 0, is_second_try=True) for path in due if path not in queued)
@@ -286,9 +286,9 @@ class Backlog:
             parcel = self._parked_parcel(_Parked(path, 0))
             if parcel is not None:
                 # Read again when its turn comes: many files are more than should be held in memory.
-                self._parked.append(_Parked(path, len(parcel.records)))
                 count += len(parcel.records)
-        self._retried += count
+                self._retried += len(parcel.records)  # first, for the sender may be done with it at once
+                self._parked.append(_Parked(path, len(parcel.records)))
         return count
 
     def let_go(self) -> None:
